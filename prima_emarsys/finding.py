@@ -1,0 +1,185 @@
+"""What the product reports about a record that it cannot send or believe: errors as data.
+
+A finding is made by any room (reading, rules, delivery, proof) and collected by the ledger's list of exceptions.
+Its kind comes from the catalogue below, which says in an operator's words what it means, who owns it and what to do.
+Nothing here stores or sends anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+
+class Owner(StrEnum):
+    """The four groups of people who own exceptions."""
+
+    FINANCE = "finance"
+    MARKETING = "marketing"
+    CUSTOMER_SERVICE = "customer-service"
+    DATA = "data"
+
+
+class Severity(StrEnum):
+    """`error`: a record is held back. `warning`: the record is right enough to go, yet somebody should look."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of exception, as its owner reads it."""
+
+    name: str
+    owner: Owner
+    severity: Severity
+    meaning: str
+    what_to_do: str
+    closes_when: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One record that needs a person. `record` is a business key (no personal data), `detail` is masked."""
+
+    kind: str
+    record: str
+    detail: str
+    owner: Owner | None = None
+    money: Decimal | None = None
+    currency: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind of exception {self.kind!r}; add it to prima_emarsys.finding.KINDS")
+
+    @property
+    def owned_by(self) -> Owner:
+        """The finding's own owner, else that of its kind."""
+        return self.owner or KINDS[self.kind].owner
+
+
+def mask(value: object) -> str:
+    """Show that a personal value exists, and its shape, without showing it: first character and length.
+
+    >>> mask("ann@example.com")
+    'a…(15)'
+    """
+    text = "" if value is None else str(value)
+    return f"{text[:1]}…({len(text)})" if text else "(empty)"
+
+
+_CATALOGUE = [
+    Kind(
+        "contract-breach", Owner.DATA, Severity.ERROR,
+        "A row of Prima does not keep the contract (a missing key, a word that is no number, an unknown status).",
+        "Correct the row in Prima, or map the word in the site file. The rest of its table went on without it.",
+        "The row is read again and keeps the contract, or it is gone from Prima.",
+    ),
+    Kind(
+        "unreadable-row", Owner.DATA, Severity.ERROR,
+        "The database refuses to hand out one row (an over-wide value, for example).",
+        "Have the column widened in Prima, or the value shortened.",
+        "The row can be read.",
+    ),
+    Kind(
+        "unknown-status", Owner.DATA, Severity.ERROR,
+        "A status word in Prima that the site file does not know. The record waits; it is not guessed.",
+        "Add the word under `status_words` in the site file.",
+        "The word is mapped, or the record has another status.",
+    ),
+    Kind(
+        "merge-loop", Owner.CUSTOMER_SERVICE, Severity.ERROR,
+        "Accounts are merged into each other in a circle, so no survivor exists. They are kept as one person.",
+        "Undo one of the merges in Prima.",
+        "The circle is broken.",
+    ),
+    Kind(
+        "shared-mailbox", Owner.CUSTOMER_SERVICE, Severity.WARNING,
+        "Many accounts with different names use one e-mail address. They are kept as one contact.",
+        "Give the accounts their own addresses, or accept that they are one mailbox.",
+        "The accounts no longer share the address.",
+    ),
+    Kind(
+        "bad-email", Owner.CUSTOMER_SERVICE, Severity.ERROR,
+        "The e-mail address cannot be one. The person has no other address and is not sent.",
+        "Correct the address in Prima.",
+        "One of the person's accounts has a valid address.",
+    ),
+    Kind(
+        "field-withheld", Owner.CUSTOMER_SERVICE, Severity.WARNING,
+        "One field's value cannot be stored in Emarsys (too long, an unknown country). The contact went without it.",
+        "Correct the value in Prima.",
+        "The value fits.",
+    ),
+    Kind(
+        "sale-without-order", Owner.FINANCE, Severity.ERROR,
+        "A credit note or return names an order line that Prima does not hold.",
+        "Correct the reference on the credit note or return.",
+        "The order line arrives or the reference is corrected.",
+    ),
+    Kind(
+        "refund-above-sale", Owner.FINANCE, Severity.WARNING,
+        "More was returned or credited than was sold on an order line.",
+        "Check the credit note against the order.",
+        "Returns and credits fit the sale again.",
+    ),
+    Kind(
+        "missing-rate", Owner.FINANCE, Severity.ERROR,
+        "An order in a foreign currency has no exchange rate, so it cannot be counted in the base currency.",
+        "Enter the rate on the order in Prima.",
+        "The order has a rate.",
+    ),
+    Kind(
+        "contact-refused", Owner.DATA, Severity.ERROR,
+        "Emarsys answered and refused this contact. The code and its words are in the detail.",
+        "Correct the value that the detail names; the contact is sent again when its data changes or on release.",
+        "Emarsys accepts the contact.",
+    ),
+    Kind(
+        "duplicate-in-emarsys", Owner.MARKETING, Severity.ERROR,
+        "Emarsys holds several contacts with this key, and refuses every update of that person.",
+        "Merge the duplicates in Emarsys (Contacts, duplication handling).",
+        "Emarsys accepts the contact.",
+    ),
+    Kind(
+        "contact-poison", Owner.DATA, Severity.ERROR,
+        "Sending this contact ended the process three times. It is set aside so that the others go on.",
+        "Report the record key to the engineers of this project.",
+        "The contact is released and accepted.",
+    ),
+    Kind(
+        "contact-differs", Owner.DATA, Severity.ERROR,
+        "Emarsys holds another value than the one that it acknowledged. Somebody or something else changed it.",
+        "Find out who writes that field in Emarsys. The next run sends our value again.",
+        "Both sides agree.",
+    ),
+    Kind(
+        "no-longer-sent", Owner.MARKETING, Severity.WARNING,
+        "A contact that we once sent must no longer be sent (it became internal, or lost its address).",
+        "Decide in Emarsys whether the contact is to be opted out or deleted.",
+        "The contact is sent again, or is gone from Emarsys.",
+    ),
+    Kind(
+        "lane-stopped", Owner.DATA, Severity.ERROR,
+        "Emarsys refuses everything on this lane for a reason that repeating cannot cure.",
+        "Do what the detail says (credentials, permission, field, index), then run `prima-emarsys resume`.",
+        "A call succeeds again.",
+    ),
+    Kind(
+        "plan-held", Owner.MARKETING, Severity.ERROR,
+        "A plan would change far more contacts than usual, so nothing was sent.",
+        "Look at `prima-emarsys plan contacts`; if it is right, `prima-emarsys release contacts --by NAME --note TEXT`.",
+        "The plan is released, or is small again.",
+    ),
+    Kind(
+        "short-read", Owner.DATA, Severity.ERROR,
+        "A full read of a table returned far fewer rows than the mirror holds. Nothing was taken out.",
+        "Check the grants and filters of the reading role; if the rows are really gone, accept the read.",
+        "A full read is of the usual size.",
+    ),
+]
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _CATALOGUE}
