@@ -1,0 +1,329 @@
+"""The site file: how one real Prima and one real Emarsys account map onto the contract and the rules' settings.
+
+Here belong the models of that YAML file and its loading with errors that a person can act on (file, line, key, what is
+wrong, what is allowed). Secrets never stand in it: connections are references to the environment (`${NAME}`), which
+`settings.py` resolves.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from prima_emarsys.contract import ENTITIES, Type
+from prima_emarsys.finding import KINDS, Owner
+
+_REFERENCE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
+
+
+class SiteError(Exception):
+    """The site file cannot be used. The message names file, line, key, what is wrong and what is allowed."""
+
+
+def _check_reference(value: str) -> str:
+    if not _REFERENCE.fullmatch(value):
+        raise ValueError("must be a reference to the environment such as ${PRIMA_URL}; a secret never stands in a file")
+    return value
+
+
+def _check_zone(value: str) -> str:
+    if value not in available_timezones():
+        raise ValueError(f"{value!r} is no time zone; use a name such as Europe/London")
+    return value
+
+
+EnvReference = Annotated[str, AfterValidator(_check_reference)]
+TimeZone = Annotated[str, AfterValidator(_check_zone)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DateAndSeconds(_Model):
+    """A timestamp that Prima keeps as a date and seconds since midnight in two columns."""
+
+    date: str
+    seconds: str
+
+
+class Element(_Model):
+    """One element of an OpenEdge array (extent) column, which SQL reads as one string joined by `;`."""
+
+    extent: str
+    element: Annotated[int, Field(ge=1)]
+
+
+class Constant(_Model):
+    """A value that the site's tables do not hold because it is always the same."""
+
+    constant: str
+
+
+Source = str | DateAndSeconds | Element | Constant | None
+"""Where a contract column comes from: a column's name, a pair, an element, a constant, or nowhere (null)."""
+
+
+class Filter(_Model):
+    """Keep only rows for which `column op value` holds. Values are bound, never written into SQL."""
+
+    column: str
+    op: Literal["=", "<>", "<", "<=", ">", ">=", "in", "not in"] = "="
+    value: str | int | bool | list[str] | list[int]
+
+
+class EntityMap(_Model):
+    """Where one contract entity stands in the site's database. What is not named is as in the contract."""
+
+    table: str | None = None
+    db_schema: Annotated[str | None, Field(alias="schema")] = None
+    columns: dict[str, Source] = {}
+    filters: list[Filter] = []
+    words: dict[str, dict[str, str]] = Field(default={}, description="column → site's word → contract's word")
+    change: Literal["watermark", "full"] = Field(
+        default="watermark",
+        description="`watermark` reads rows whose change column moved; `full` reads all rows and compares",
+    )
+    logical_delete: Filter | None = Field(default=None, description="Rows for which this holds count as deleted")
+    absent: bool = Field(default=False, description="The site has no such table; it is read as empty")
+
+
+class PrimaMap(_Model):
+    """The Prima side of a site."""
+
+    url: EnvReference = "${PRIMA_URL}"
+    db_schema: Annotated[str | None, Field(alias="schema")] = None
+    read_uncommitted: bool = Field(default=False, description="Read without row locks; headers and lines may disagree")
+    allow_writable_role: bool = Field(default=False, description="Start although the role may write (sandbox only)")
+    page_rows: Annotated[int, Field(ge=100, le=200_000)] = 20_000
+    overlap: timedelta = Field(default=timedelta(minutes=15), description="Re-read before the high-water mark")
+    short_read_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.02, description="A full read that would take out more than this share of a table is refused"
+    )
+    entities: dict[str, EntityMap] = {}
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> PrimaMap:
+        for name, entity in self.entities.items():
+            if name not in ENTITIES:
+                raise ValueError(f"entities.{name}: no such entity; the contract has {', '.join(ENTITIES)}")
+            contract = ENTITIES[name].column
+            for column, source in entity.columns.items():
+                if column not in contract:
+                    raise ValueError(f"entities.{name}.columns.{column}: no such column; it has {', '.join(contract)}")
+                if isinstance(source, DateAndSeconds) and contract[column].type is not Type.TIMESTAMP:
+                    raise ValueError(f"entities.{name}.columns.{column}: date + seconds fit only a timestamp column")
+                if source is None and contract[column].required:
+                    raise ValueError(f"entities.{name}.columns.{column}: is required and must come from somewhere")
+            for column, words in entity.words.items():
+                if column not in contract or not contract[column].words:
+                    raise ValueError(f"entities.{name}.words.{column}: is no column with a list of words")
+                for theirs, ours in words.items():
+                    if ours not in contract[column].words:
+                        allowed = ", ".join(contract[column].words)
+                        raise ValueError(f"entities.{name}.words.{column}.{theirs}: {ours!r} is none of: {allowed}")
+        return self
+
+    def entity(self, name: str) -> EntityMap:
+        """The site's map of one entity; names as in the contract where the file says nothing."""
+        return self.entities.get(name) or EntityMap()
+
+
+class InternalRule(_Model):
+    """Accounts that never reach Emarsys. All conditions that are given must hold; the name is shown in every count."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+    account_types: list[str] = []
+    channels: list[str] = []
+    code_prefixes: list[str] = []
+    codes: list[str] = []
+    email_domains: list[str] = []
+
+    @model_validator(mode="after")
+    def _has_a_condition(self) -> InternalRule:
+        if not (self.account_types or self.channels or self.code_prefixes or self.codes or self.email_domains):
+            raise ValueError(f"rule {self.name!r} has no condition and would exclude everybody")
+        return self
+
+
+class IdentityRules(_Model):
+    """How accounts become persons."""
+
+    internal: list[InternalRule] = []
+    placeholder_emails: list[str] = Field(
+        default=["test@test.com", "noemail@noemail.com", "none@none.com", "na@na.com"],
+        description="Addresses that stand for 'none given' and never join accounts",
+    )
+    shared_mailbox_names: Annotated[int, Field(ge=2)] = Field(
+        default=4, description="An address used under at least this many surnames is reported as shared"
+    )
+
+
+class SalesRules(_Model):
+    """What counts as a sale."""
+
+    excluded_order_types: list[str] = Field(
+        default=[], description="Orders of these types are no sales (staff issue …)"
+    )
+    excluded_products: list[str] = Field(default=[], description="Style codes that are no merchandise (vouchers …)")
+
+
+class FixedThresholds(_Model):
+    """RFM by fixed limits, as Emarsys's own scores are. Four rising limits make five scores."""
+
+    method: Literal["thresholds"]
+    recency_days: tuple[int, int, int, int]
+    frequency_orders: tuple[int, int, int, int]
+    monetary_net: tuple[Decimal, Decimal, Decimal, Decimal]
+
+    @model_validator(mode="after")
+    def _rise(self) -> FixedThresholds:
+        for name in ("recency_days", "frequency_orders", "monetary_net"):
+            limits = getattr(self, name)
+            if list(limits) != sorted(set(limits)):
+                raise ValueError(f"{name}: the four limits must rise, got {list(limits)}")
+        return self
+
+
+class Quintiles(_Model):
+    """RFM by five groups of equal size, each measure on its own; 5 is best; ties are broken by person key."""
+
+    method: Literal["quintiles"] = "quintiles"
+
+
+class AttributeRules(_Model):
+    """RFM, lifetime value and lifecycle settings."""
+
+    rfm: Annotated[Quintiles | FixedThresholds, Field(discriminator="method")] = Quintiles()
+    active_days: Annotated[int, Field(ge=1)] = 90
+    inactive_days: Annotated[int, Field(ge=2)] = 365
+    refunded_orders_count: bool = Field(
+        default=False, description="Whether an order that was wholly returned still counts in frequency"
+    )
+
+    @model_validator(mode="after")
+    def _stages_follow(self) -> AttributeRules:
+        if self.inactive_days <= self.active_days:
+            raise ValueError("inactive_days must be above active_days")
+        return self
+
+
+class VolumeLimits(_Model):
+    """A plan above these shares is held until a person releases it."""
+
+    updates_share: Annotated[float, Field(gt=0, le=1)] = 0.20
+    creates_share: Annotated[float, Field(gt=0)] = 0.50
+    removals_share: Annotated[float, Field(gt=0, le=1)] = 0.02
+    ignore_below: Annotated[int, Field(ge=0)] = 1_000
+
+
+class EmarsysMap(_Model):
+    """The Emarsys side of a site."""
+
+    api: Literal["v3", "v2"] = Field(default="v3", description="v3 signs in by OAuth2, v2 by WSSE (ends with 2026)")
+    url: EnvReference | None = Field(default=None, description="Base address; default is the vendor's")
+    token_url: EnvReference | None = None
+    client: EnvReference = Field(default="${EMARSYS_CLIENT_ID}", description="OAuth client id, or WSSE user name")
+    secret: EnvReference = "${EMARSYS_CLIENT_SECRET}"  # noqa: S105 (a reference, not a secret)
+    key_field: str = Field(default="prima_person_key", description="string id of the indexed key field")
+    create_fields: bool = Field(default=True, description="Create custom fields that are missing")
+    fields: dict[str, str | None] = Field(
+        default={}, description="our attribute → string id in Emarsys; null keeps it out. Default: see docs"
+    )
+    parallel: Annotated[int, Field(ge=1, le=8)] = 3
+    call_deadline_seconds: Annotated[float, Field(gt=0, le=300)] = 60
+    in_doubt_seconds: Annotated[float, Field(ge=0)] = 120
+    volume: VolumeLimits = VolumeLimits()
+
+
+class Site(_Model):
+    """One site file, whole."""
+
+    site: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", description="Name of the site and environment")]
+    time_zone: TimeZone = "Europe/London"
+    prima: PrimaMap = PrimaMap()
+    identity: IdentityRules = IdentityRules()
+    sales: SalesRules = SalesRules()
+    attributes: AttributeRules = AttributeRules()
+    emarsys: EmarsysMap = EmarsysMap()
+    owners: dict[str, Owner] = Field(default={}, description="kind of exception → owner, where it differs")
+
+    @model_validator(mode="after")
+    def _kinds_exist(self) -> Site:
+        for kind in self.owners:
+            if kind not in KINDS:
+                raise ValueError(f"owners.{kind}: no such kind of exception; there are {', '.join(KINDS)}")
+        return self
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The site's time zone."""
+        return ZoneInfo(self.time_zone)
+
+
+def load_site(path: Path) -> Site:
+    """Read and check a site file. Raises `SiteError` that lists every fault with its line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SiteError(f"{path}: cannot be read ({error.strerror}). Name another with PRIMA_EMARSYS_SITE.") from None
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise SiteError(f"{where}: is no valid YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(data, dict):
+        raise SiteError(f"{path}: must be a mapping that begins with `site: name`")
+    try:
+        return Site.model_validate(data)
+    except ValidationError as error:
+        faults = [_say(path, tree, fault) for fault in error.errors(include_url=False, include_input=False)]
+        raise SiteError("\n".join(dict.fromkeys(faults))) from None
+
+
+def _say(path: Path, tree: yaml.Node | None, fault: Any) -> str:
+    message = fault["msg"].removeprefix("Value error, ")
+    location = [
+        part for part in fault["loc"] if not (isinstance(part, str) and part.startswith(("function-", "tagged")))
+    ]
+    # A check over a whole section says itself where it looked (`entities.customer.columns.x: …`).
+    if match := re.match(r"((?:\w[\w-]*\.)+[\w-]+): ", message):
+        location += match[1].split(".")
+        message = message[match.end() :]
+    if fault["type"] == "extra_forbidden":
+        message = "is no known setting here; see docs/site-file.md"
+    line = _line_of(tree, location)
+    return f"{path}:{line}: {'.'.join(map(str, location)) or 'site file'}: {message}"
+
+
+def _line_of(node: yaml.Node | None, location: list[Any]) -> int:
+    line = 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, value) for key, value in node.value if str(key.value) == str(part)]
+            if not found:
+                break
+            line, node = found[0][0].start_mark.line + 1, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def reference_name(reference: str) -> str:
+    """`${PRIMA_URL}` → `PRIMA_URL`."""
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise ValueError(f"{reference!r} is no reference to the environment")
+    return match[1]
