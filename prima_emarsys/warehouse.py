@@ -1,0 +1,187 @@
+"""The warehouse: mirror and derived tables, in whichever engine one URL names. It can be deleted and rebuilt.
+
+Here belong opening an engine through Ibis and the few ways in which tables are written. What the tables mean belongs
+to `prima/` (mirror), `rules/` (derived) and `sync/` (acknowledged). Names are `schema.table`, such as `core.persons`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+from ibis.common.exceptions import TableNotFound
+
+SCHEMAS = ("mirror", "core", "emarsys", "proof")
+
+
+class WarehouseBusyError(Exception):
+    """Another process holds the warehouse's file. The embedded engine allows one writing process at a time."""
+
+
+class Warehouse:
+    """One open connection. Use `open_warehouse` and close it soon: the embedded engine is exclusive."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self._numbers = itertools.count()
+        for schema in SCHEMAS:
+            backend.create_database(schema, force=True)
+
+    @property
+    def engine(self) -> str:
+        """Ibis's name of the engine, such as `duckdb` or `postgres`."""
+        return self._backend.name
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._backend.disconnect()
+
+    def has(self, name: str) -> bool:
+        """Whether the table exists."""
+        # Not by a listing: Ibis 12 lists through a call that DuckDB 2 has dropped.
+        try:
+            self.table(name)
+        except TableNotFound:
+            return False
+        return True
+
+    def table(self, name: str) -> ir.Table:
+        """The table as an Ibis expression."""
+        schema, table = name.split(".")
+        return self._backend.table(table, database=schema)
+
+    def size(self, name: str) -> int:
+        """Number of rows."""
+        return int(self.table(name).count().execute())
+
+    def ensure(self, name: str, columns: pa.Schema) -> ir.Table:
+        """The table, created empty if it is missing."""
+        if not self.has(name):
+            schema, table = name.split(".")
+            self._backend.create_table(table, schema=ibis.Schema.from_pyarrow(columns), database=schema)
+        return self.table(name)
+
+    def write(self, name: str, rows: ir.Table | pa.Table) -> ir.Table:
+        """Replace the whole table; `rows` may read the table that it replaces."""
+        schema, table = name.split(".")
+        self._backend.create_table(table, rows, database=schema, overwrite=True)
+        return self.table(name)
+
+    def append(self, name: str, rows: ir.Table | pa.Table) -> None:
+        """Add rows; columns are matched by name."""
+        schema, table = name.split(".")
+        target = self.table(name)
+        source = rows if isinstance(rows, ir.Table) else ibis.memtable(rows)
+        cast = {column: kind for column, kind in target.schema().items() if source.schema()[column] != kind}
+        self._backend.insert(table, source.cast(cast).select(*target.columns), database=schema)
+
+    def replace(self, name: str, rows: ir.Table | pa.Table, *, gone: ir.Table | pa.Table, on: Sequence[str]) -> None:
+        """Delete the rows whose `on` columns are among `gone`, then add `rows`. Call it inside a `transaction`."""
+        with self.settled(rows) as kept:
+            self.delete(name, gone, on=on)
+            self.append(name, kept)
+
+    def delete(self, name: str, keys: ir.Table | pa.Table, *, on: Sequence[str]) -> None:
+        """Delete the rows whose `on` columns are among `keys`. Columns of `on` hold no nulls."""
+        schema, table = name.split(".")
+        with self.settled(keys) as found:
+            quoted = ", ".join(f'"{column}"' for column in on)
+            listed = ibis.to_sql(found.select(*on), dialect=self.engine)
+            # Row-value IN is standard SQL; every name in it is one of our own.
+            self._run(f'DELETE FROM "{schema}"."{table}" WHERE ({quoted}) IN ({listed})')  # noqa: S608
+
+    def drop(self, name: str) -> None:
+        """Drop the table if it exists."""
+        schema, table = name.split(".")
+        self._backend.drop_table(table, database=schema, force=True)
+
+    def settle(self, rows: ir.Table | pa.Table) -> ir.Table:
+        """Compute once into a temporary table that lives as long as the connection, so that what follows reads it.
+
+        Ibis's own `cache()` ends with the Python object, at a moment that nobody chooses.
+        """
+        name = f"settled_{next(self._numbers)}"
+        self._backend.create_table(name, rows, temp=True)
+        return self._backend.table(name)
+
+    @contextmanager
+    def settled(self, rows: ir.Table | pa.Table) -> Iterator[ir.Table]:
+        """As `settle`, for the length of a block."""
+        table = self.settle(rows)
+        yield table
+        self._backend.drop_table(table.get_name(), force=True)
+
+    def read(self, expression: ir.Table) -> pa.Table:
+        """The result as one Arrow table: for small results."""
+        return self._backend.to_pyarrow(expression)
+
+    def batches(self, expression: ir.Table, rows: int = 50_000) -> Iterator[pa.RecordBatch]:
+        """The result in batches of about `rows` rows, so that memory is bounded."""
+        yield from self._backend.to_pyarrow_batches(expression, chunk_size=rows)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All writes inside happen together or not at all."""
+        if self.engine == "postgres":
+            with self._backend.con.transaction():
+                yield
+            return
+        self._run("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self._run("ROLLBACK")
+            raise
+        self._run("COMMIT")
+
+    def _run(self, statement: str) -> None:
+        cursor = self._backend.raw_sql(statement)
+        if self.engine == "postgres":
+            cursor.close()
+
+
+@contextmanager
+def open_warehouse(url: str, *, memory: str = "512MB", patience: float = 120.0) -> Iterator[Warehouse]:
+    """Open the warehouse at `url` (`duckdb:///file`, `duckdb://` in memory, `postgresql://…`) and close it afterwards.
+
+    `memory` bounds the embedded engine, which then spills to disk. `patience` is how many seconds to wait for another
+    process to give the file back; then `WarehouseBusyError`.
+    """
+    warehouse = Warehouse(_connect(url, memory, patience))
+    try:
+        yield warehouse
+    finally:
+        warehouse.close()
+
+
+def _connect(url: str, memory: str, patience: float) -> Any:
+    if not url.startswith("duckdb:"):
+        # Ibis knows PostgreSQL by its bare name, SQLAlchemy by driver as well.
+        return ibis.connect(url.replace("postgresql+psycopg://", "postgresql://", 1))
+    import duckdb
+
+    path = url.removeprefix("duckdb://").removeprefix("/") or ":memory:"
+    if url.startswith("duckdb:////"):
+        path = "/" + path.lstrip("/")
+    if path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return ibis.duckdb.connect(path, memory_limit=memory)
+        except duckdb.IOException as error:
+            if "lock" not in str(error).lower():
+                raise
+            if time.monotonic() > until:
+                raise WarehouseBusyError(
+                    f"{path} is held by another process after {patience:.0f} s. "
+                    "Wait for its run to end, or use a PostgreSQL warehouse where several must write."
+                ) from error
+            time.sleep(0.2)
