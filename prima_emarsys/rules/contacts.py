@@ -1,0 +1,244 @@
+"""The contact that Emarsys should hold for a person: identity, address and what was bought, as Emarsys stores it.
+
+One list says which attributes exist, what they mean and how Emarsys types them; the site file may rename or drop them.
+Every value leaves here as the text that Emarsys gives back, so that desired, acknowledged and read-back values compare
+as they stand. A value that Emarsys cannot store is withheld and listed; the contact goes without it. Absent is never
+sent as empty here: whether an old value must be cleared is the plan's business. Consent is not among the fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+import ibis
+import ibis.expr.types as ir
+
+
+class Storage(StrEnum):
+    """How Emarsys stores a field (Emarsys help: "field types"), and so what fits."""
+
+    SHORT_TEXT = "shorttext"  # up to 60 characters
+    LONG_TEXT = "longtext"  # up to 255 characters
+    NUMERIC = "numeric"  # up to 24 digits
+    DATE = "date"  # YYYY-MM-DD
+    CHOICE = "singlechoice"  # the id of a choice
+
+    @property
+    def longest(self) -> int | None:
+        """Characters that fit, where the type has a limit."""
+        return {Storage.SHORT_TEXT: 60, Storage.LONG_TEXT: 255, Storage.NUMERIC: 24}.get(self)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One attribute of a contact. `system` fields exist in every account; the others are custom and may be created."""
+
+    name: str
+    string_id: str
+    storage: Storage
+    meaning: str
+    system: bool = False
+    personal: bool = False
+
+
+def _system(name: str, string_id: str, storage: Storage, meaning: str) -> Field:
+    return Field(name, string_id, storage, meaning, system=True, personal=True)
+
+
+def _custom(name: str, storage: Storage, meaning: str) -> Field:
+    return Field(name, f"prima_{name}", storage, meaning)
+
+
+FIELDS: tuple[Field, ...] = (
+    _system("email", "email", Storage.LONG_TEXT, "E-mail address of the lead account, normalised."),
+    _system("first_name", "first_name", Storage.SHORT_TEXT, "Given name."),
+    _system("last_name", "last_name", Storage.SHORT_TEXT, "Family name."),
+    _system("birth_date", "birth_date", Storage.DATE, "Date of birth."),
+    _system("gender", "gender", Storage.CHOICE, "1 male, 2 female."),
+    _system("address", "address", Storage.LONG_TEXT, "Address lines, separated by commas."),
+    _system("city", "city", Storage.SHORT_TEXT, "Town or city."),
+    _system("postcode", "zip_code", Storage.SHORT_TEXT, "Postcode."),
+    _system("country", "country", Storage.CHOICE, "Country, as Emarsys numbers it."),
+    _system("phone", "phone", Storage.SHORT_TEXT, "Telephone."),
+    _system("mobile", "mobile", Storage.SHORT_TEXT, "Mobile telephone."),
+    _custom("account", Storage.SHORT_TEXT, "The lead account in Prima, as company-code."),
+    _custom("accounts", Storage.NUMERIC, "How many accounts in Prima are this person."),
+    _custom("trade", Storage.SHORT_TEXT, "Whether the lead account is a trade account: yes or no."),
+    _custom("first_order_date", Storage.DATE, "Day of the first order that counts."),
+    _custom("last_order_date", Storage.DATE, "Day of the last order that counts."),
+    _custom("orders", Storage.NUMERIC, "Number of orders that count."),
+    _custom("units", Storage.NUMERIC, "Units sold, net of cancellations."),
+    _custom("gross_value", Storage.NUMERIC, "Sales net of cancellations, base currency with VAT."),
+    _custom("refunds_value", Storage.NUMERIC, "Returns and credits, base currency with VAT."),
+    _custom("net_value", Storage.NUMERIC, "Historic lifetime value: sales less refunds, base currency with VAT."),
+    _custom("net_value_12m", Storage.NUMERIC, "The same for orders of the last twelve months."),
+    _custom("average_order_value", Storage.NUMERIC, "Net value of an order that counts."),
+    _custom("return_rate", Storage.NUMERIC, "Units returned as a percentage of units sold."),
+    _custom("last_return_date", Storage.DATE, "Day of the last return or credit of goods."),
+    _custom("recency_score", Storage.NUMERIC, "1 to 5; 5 bought most recently."),
+    _custom("frequency_score", Storage.NUMERIC, "1 to 5; 5 bought most often."),
+    _custom("monetary_score", Storage.NUMERIC, "1 to 5; 5 has the highest net value."),
+    _custom("rfm_segment", Storage.SHORT_TEXT, "Name of the recency and frequency group."),
+    _custom("lifecycle_stage", Storage.SHORT_TEXT, "Lead, first-time buyer, active, defecting or inactive."),
+)
+
+_COUNTRY_ALIASES = {"UK": "GB", "EL": "GR"}
+_GENDERS = {"m": "1", "male": "1", "f": "2", "female": "2"}
+_NO_BIRTH_DATES_UNTIL = date(1900, 1, 1)
+# Characters beyond the basic plane (emoji) are lost or break storage in Emarsys's system fields.
+_BEYOND_BASIC_PLANE = "[\U00010000-\U0010ffff]"
+
+
+def site_fields(renamed: Mapping[str, str | None]) -> tuple[Field, ...]:
+    """The fields that a site sends: renamed as its site file says, without those it drops (null).
+
+    Raises KeyError-like ValueError for a name that is no attribute, listing those that exist.
+    """
+    known = {field.name for field in FIELDS}
+    if unknown := sorted(set(renamed) - known):
+        raise ValueError(f"emarsys.fields: no attribute {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    chosen = []
+    for field in FIELDS:
+        string_id = renamed.get(field.name, field.string_id)
+        if string_id is not None:
+            chosen.append(
+                Field(
+                    field.name,
+                    string_id,
+                    field.storage,
+                    field.meaning,
+                    field.system and string_id == field.string_id,
+                    field.personal,
+                )
+            )
+        elif field.name == "email":
+            raise ValueError("emarsys.fields.email: the e-mail address cannot be left out")
+    return tuple(chosen)
+
+
+def _clean(text: ir.StringValue) -> ir.StringValue:
+    return text.re_replace(_BEYOND_BASIC_PLANE, "").strip().nullif("")
+
+
+def _text(value: ir.Value) -> ir.StringValue:
+    return value.cast("string")
+
+
+def main_addresses(addresses: ir.Table) -> ir.Table:
+    """One address an account: the invoice address with the lowest number, else the lowest of any kind."""
+    order = [
+        (addresses.address_type == "invoice").ifelse(0, 1),
+        addresses.address_number.length(),
+        addresses.address_number,
+    ]
+    place = ibis.row_number().over(group_by=[addresses.company, addresses.customer_code], order_by=order)
+    return addresses.mutate(place=place).filter(ibis._.place == 0).drop("place")
+
+
+@dataclass(frozen=True)
+class Composed:
+    """`contacts`: person_key and one text column a field. `withheld`: person_key, field, reason. `excluded`:
+    person_key, rule. Every person is in `contacts` or in `excluded`."""
+
+    contacts: ir.Table
+    withheld: ir.Table
+    excluded: ir.Table
+
+
+def compose(
+    leads: ir.Table,
+    accounts: ir.Table,
+    customers: ir.Table,
+    addresses: ir.Table,
+    attributes: ir.Table,
+    *,
+    fields: tuple[Field, ...],
+    countries: Mapping[str, str],
+    as_of: date,
+) -> Composed:
+    """The desired contacts of the given persons.
+
+    `leads`: person_key, account, accounts (how many); `accounts` as made by `identity.accounts`; `customers` and
+    `addresses` with the contract's columns; `attributes` as made by `attributes.attributes`; `countries`: ISO code →
+    choice id of this Emarsys account.
+    """
+    home = main_addresses(addresses).select(
+        "company", "customer_code", "city", "postcode", "country", *(f"line_{n}" for n in range(1, 7))
+    )
+    base = (
+        leads.inner_join(accounts.select("account", "company", "customer_code", "email_key", "email_fault"), "account")
+        .inner_join(
+            customers.select(
+                "company",
+                "customer_code",
+                "forename",
+                "surname",
+                "gender",
+                "date_of_birth",
+                "phone",
+                "mobile",
+                "is_trade",
+            ),
+            ["company", "customer_code"],
+        )
+        .left_join(home, ["company", "customer_code"])
+        .drop("company_right", "customer_code_right")
+        .left_join(attributes, "person_key")
+        .drop("person_key_right")
+    )
+    lines = [_clean(base[f"line_{n}"]) for n in range(1, 7)]
+    joined = ibis.literal("").concat(*[(ibis.literal(", ") + line).fill_null("") for line in lines])
+    iso = base.country.strip().upper().nullif("")
+    country = iso.substitute(_COUNTRY_ALIASES).substitute(dict(countries), else_=ibis.null("string"))
+    believable = base.date_of_birth.between(_NO_BIRTH_DATES_UNTIL, as_of) & (base.date_of_birth > _NO_BIRTH_DATES_UNTIL)
+    values: dict[str, ir.StringValue] = {
+        "email": base.email_key,
+        "first_name": _clean(base.forename),
+        "last_name": _clean(base.surname),
+        "birth_date": _text(base.date_of_birth),
+        "gender": base.gender.strip().lower().substitute(_GENDERS, else_=ibis.null("string")),
+        "address": joined.substr(2).nullif(""),
+        "city": _clean(base.city),
+        "postcode": _clean(base.postcode),
+        "country": country,
+        "phone": _clean(base.phone),
+        "mobile": _clean(base.mobile),
+        "account": base.account,
+        "accounts": _text(base.accounts),
+        "trade": base.is_trade.ifelse("yes", "no"),
+    }
+    for field in FIELDS:
+        if field.name not in values:
+            values[field.name] = _text(base[field.name])
+    misfits: dict[str, tuple[ir.BooleanValue, str]] = {
+        "birth_date": (base.date_of_birth.notnull() & ~believable, "is no believable date of birth"),
+        "country": (iso.notnull() & country.isnull(), "is no country that Emarsys knows"),
+    }
+    for field in fields:
+        longest = field.storage.longest
+        if longest is not None and field.name != "email":
+            misfits[field.name] = (values[field.name].length() > longest, f"is longer than {longest} characters")
+    sendable = base.email_key.notnull()
+    columns = {
+        field.name: misfits[field.name][0].fill_null(False).ifelse(ibis.null("string"), values[field.name])
+        if field.name in misfits
+        else values[field.name]
+        for field in fields
+    }
+    withheld = [
+        base.filter(sendable & wrong.fill_null(False)).select(
+            "person_key", field=ibis.literal(name), reason=ibis.literal(reason)
+        )
+        for name, (wrong, reason) in misfits.items()
+        if name in columns
+    ]
+    return Composed(
+        contacts=base.filter(sendable).select("person_key", **columns),
+        withheld=ibis.union(*withheld),
+        excluded=base.filter(~sendable).select(
+            "person_key", rule=ibis.literal("no-email:") + base.email_fault.fill_null("missing")
+        ),
+    )
