@@ -1,0 +1,791 @@
+"""The ledger of records: what Emarsys should hold, what it acknowledged, and what is on its way.
+
+One row a record of a lane, the latest state only. A record is moved by `stage` (desired), `claim` (on its way) and
+`acknowledge`, `defer`, `doubt` or `abandon` (what became of it). Here is nothing that sends (see `deliver`), nothing
+about a lane as a whole (see `lanes`), and nothing that decides values (see `plan`).
+
+Promises, at any moment and after any crash:
+
+- every record is in exactly one of six states (`counts`);
+- an acknowledged hash is what Emarsys held after the last call for that record. Hence a claim wipes it: a call whose
+  reply was lost, followed by the source going back to its earlier value, would else look clean;
+- whoever lost its lease changes nothing any more.
+"""
+
+from __future__ import annotations
+
+import hmac
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from prima_emarsys.emarsys.outcome import Refusal
+from prima_emarsys.sync.database import Database, LedgerUnusable, batches, insert_ignoring
+from prima_emarsys.sync.failpoints import failpoint
+from prima_emarsys.sync.payload import carry_over
+from prima_emarsys.sync.refusals import DIFFERS, DISPUTES, POISON, POISON_LOSSES, treatment
+from prima_emarsys.sync.schema import audit, meta
+from prima_emarsys.sync.schema import lane as lane_table
+from prima_emarsys.sync.schema import sync_record as record
+
+T = TypeVar("T")
+
+STAGE_PAGE = 5_000
+"""Records staged in one transaction."""
+
+KEY_PAGE = 10_000
+"""Keys read in one transaction, so that a long walk blocks no writer."""
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What Emarsys should hold for one record.
+
+    `values_digest_input` is the canonical JSON of the desired values (`payload.canonical`); `payload` the JSON object
+    to send, which may also clear fields.
+    """
+
+    key: str
+    values_digest_input: bytes
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Records staged, each counted once; their sum is the number of records given."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    """The same as acknowledged: nothing was written."""
+    still_dirty: int = 0
+    """The same as staged before, and not acknowledged yet."""
+    repeated: int = 0
+    """The key came again in the same page; the last one counts."""
+
+    def __add__(self, other: Staged) -> Staged:
+        return Staged(
+            self.new + other.new,
+            self.changed + other.changed,
+            self.unchanged + other.unchanged,
+            self.still_dirty + other.still_dirty,
+            self.repeated + other.repeated,
+        )
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Records leased to one sender until they are acknowledged, deferred, doubted, abandoned, or the lease ends."""
+
+    lane: str
+    token: str
+    records: Mapping[str, bytes]
+    doubtful: frozenset[str] = frozenset()
+    """Keys whose last call ended unknown: an answer for them counts only after a read-back."""
+    attempts: int = 0
+    """The most failed calls that any of the records has behind it."""
+    whole: bool = field(default=True, repr=False)
+
+    def part(self, keys: Iterable[str]) -> Claim:
+        """The claim on some of its records."""
+        chosen = {key: self.records[key] for key in keys}
+        return replace(self, records=chosen, doubtful=self.doubtful & chosen.keys(), whole=False)
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """What an acknowledgement changed. `lost`: the lease was gone, so nothing was changed for these."""
+
+    acknowledged: int
+    quarantined: int
+    again: int
+    """Refused in a way that a repeat cures; due again."""
+    lost: int
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A record that waits for a person."""
+
+    key: str
+    code: str
+    text: str
+    owner: str
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Every record of a lane in exactly one place."""
+
+    acknowledged: int
+    dirty: int
+    leased: int
+    in_doubt: int
+    quarantined: int
+    filtered: Mapping[str, int]
+    """By rule."""
+    oldest_dirty: timedelta | None
+    """How long Emarsys has been behind for the record that waits longest (not quarantined, not filtered)."""
+
+    @property
+    def total(self) -> int:
+        """All records of the lane."""
+        places = (self.acknowledged, self.dirty, self.leased, self.in_doubt, self.quarantined)
+        return sum(places) + sum(self.filtered.values())
+
+
+# -- the states as SQL, in the order in which the first that holds counts ------------------------------------------
+
+IS_LEASED = record.c.lease_token.is_not(None)
+IS_FILTERED = record.c.filtered_rule.is_not(None)
+IS_QUARANTINED = record.c.quarantine_code.is_not(None)
+IS_SETTLED = record.c.acked_hash == record.c.desired_hash
+IS_IN_DOUBT = record.c.in_doubt_until.is_not(None)
+
+STATE = sa.case(
+    (IS_LEASED, "leased"),
+    (IS_FILTERED, "filtered"),
+    (IS_QUARANTINED, "quarantined"),
+    (IS_SETTLED, "acknowledged"),
+    (IS_IN_DOUBT, "in_doubt"),
+    else_="dirty",
+)
+
+# Word for word the condition of the index `ix_sync_record_due`, so that both databases use it.
+_CLAIMABLE = sa.and_(
+    record.c.payload.is_not(None),
+    record.c.lease_token.is_(None),
+    record.c.quarantine_code.is_(None),
+    record.c.filtered_rule.is_(None),
+)
+
+_NO_LEASE: dict[str, Any] = {"lease_token": None, "lease_until": None, "inflight_hash": None}
+_NO_QUARANTINE: dict[str, Any] = {
+    "quarantine_code": None,
+    "quarantine_text": None,
+    "quarantine_owner": None,
+    "quarantine_since": None,
+}
+_UNMOVED = record.c.desired_hash == record.c.inflight_hash
+
+
+class Ledger:
+    """The open ledger. Safe to use from several threads and several processes at once."""
+
+    def __init__(self, database: Database, hash_key: bytes, clock: Clock) -> None:
+        self.database = database
+        self.clock = clock
+        self._hash_key = hash_key
+
+    # -- opening -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        hash_key: bytes,
+        *,
+        create: bool = True,
+        environment: str | None = None,
+        clock: Clock | None = None,
+        busy_timeout: float = 30.0,
+        journal: str = "delete",
+    ) -> Self:
+        """Open the ledger at `url`, bring an older one up to date, and make a new one if `create`.
+
+        `hash_key` keys every hash, so that a stolen ledger does not give away values by guessing; it belongs to the
+        ledger for life. `environment` (for example `production`) is written at creation and compared afterwards.
+        Without a `clock` the database's own clock is used, so that several machines agree.
+
+        Raises `LedgerUnusable` for a ledger that is missing (`create=False`), damaged, not writable, of another
+        environment, of another hash key, or of newer software.
+        """
+        if len(hash_key) < 16:
+            raise LedgerUnusable("the ledger's hash key is shorter than 16 bytes; take 32 random bytes and keep them")
+        database = Database(url, busy_timeout=busy_timeout, journal=journal)
+        try:
+            database.upgrade(create=create)
+            ledger = cls(database, hash_key, clock or _database_clock(database))
+            ledger._introduce(environment)
+        except BaseException:
+            database.close()
+            raise
+        return ledger
+
+    def _introduce(self, environment: str | None) -> None:
+        """Write down, or compare, what the ledger is; and find out at once whether it can be written."""
+        check = self.digest(b"the ledger's hash key")
+
+        def introduce(connection: Connection) -> dict[str, str]:
+            first = {"ledger_id": str(uuid.uuid4()), "environment": environment or "", "hash_key_check": check}
+            for name, value in first.items():
+                insert_ignoring(connection, meta, {"name": name, "value": value})
+            connection.execute(sa.delete(meta).where(meta.c.name == "last_opened"))
+            connection.execute(sa.insert(meta).values(name="last_opened", value=self.clock().isoformat()))
+            return {row.name: row.value for row in connection.execute(sa.select(meta))}
+
+        known = self.write(introduce)
+        if known["hash_key_check"] != check:
+            raise LedgerUnusable(
+                "the ledger was made with another hash key, so every record would look changed; give it that key"
+            )
+        if environment is not None and known["environment"] != environment:
+            raise LedgerUnusable(
+                f"the ledger belongs to the environment {known['environment']!r}, and this is {environment!r};"
+                " give each environment a ledger of its own"
+            )
+
+    def close(self) -> None:
+        """Give the database's connections back."""
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one writing transaction; see `Database.write`."""
+        return self.database.write(work)
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one transaction that takes no write lock; see `Database.read`."""
+        return self.database.read(work)
+
+    # -- desired -------------------------------------------------------------------------------------------------
+
+    def digest(self, values: bytes, mapping_version: str = "") -> str:
+        """Keyed hash (HMAC-SHA-256, hexadecimal) of canonical JSON and the mapping that made it."""
+        return hmac.digest(self._hash_key, mapping_version.encode() + b"\n" + values, "sha256").hex()
+
+    def stage(self, lane: str, records: Iterable[Desired], mapping_version: str) -> Staged:
+        """Write down what Emarsys should hold; committed page by page.
+
+        A record that is the same as before is not written. A new desired state releases a quarantined or filtered
+        record, and takes over what an unacknowledged payload still owes (`payload.carry_over`). Staging again after a
+        crash continues where it was.
+        """
+        staged = Staged()
+        self.write(lambda connection: know_lane(connection, lane))
+        for page in batches(records, STAGE_PAGE):
+            staged += self._stage_page(lane, page, mapping_version)
+        failpoint("after_stage")
+        return staged
+
+    def _stage_page(self, lane: str, page: list[Desired], mapping_version: str) -> Staged:
+        desired = {one.key: (one, self.digest(one.values_digest_input, mapping_version)) for one in page}
+
+        def work(connection: Connection) -> Staged:
+            # One stager a lane at a time, so that two never insert the same new key.
+            connection.execute(sa.select(lane_table.c.lane).where(lane_table.c.lane == lane).with_for_update())
+            known = _rows_by_key(connection, lane, desired)
+            now = self.clock()
+            inserts: list[dict[str, Any]] = []
+            updates: list[dict[str, Any]] = []
+            unchanged = still_dirty = 0
+            for key, (one, digest) in desired.items():
+                row = known.get(key)
+                if row is None:
+                    inserts.append(_new_row(lane, one, digest, mapping_version, now))
+                elif digest != row.desired_hash or row.filtered_rule is not None:
+                    updates.append(_changed_row(row, one, digest, mapping_version, now))
+                elif row.acked_hash == digest:
+                    unchanged += 1
+                else:
+                    still_dirty += 1
+                    if row.payload is None:  # its acknowledgement was withdrawn
+                        updates.append(_changed_row(row, one, digest, mapping_version, now))
+            if inserts:
+                connection.execute(sa.insert(record), inserts)
+            if updates:
+                connection.execute(_CHANGE, updates)
+            failpoint("mid_stage")
+            changed = len(desired) - len(inserts) - unchanged - still_dirty
+            return Staged(len(inserts), changed, unchanged, still_dirty, len(page) - len(desired))
+
+        return self.write(work)
+
+    def filter(self, lane: str, rules: Mapping[str, str]) -> int:
+        """Mark records (key → rule) as not to be sent; staging one makes it sendable again. Returns how many changed.
+
+        What is on its way already ends as it ends. What may have reached Emarsys stays known, so that a later payload
+        can clear it.
+        """
+        self.write(lambda connection: know_lane(connection, lane))
+
+        def work(page: list[tuple[str, str]]) -> Callable[[Connection], int]:
+            def filter_page(connection: Connection) -> int:
+                connection.execute(sa.select(lane_table.c.lane).where(lane_table.c.lane == lane).with_for_update())
+                known = _rows_by_key(connection, lane, [key for key, _ in page])
+                now = self.clock()
+                inserts, updates = [], []
+                for key, rule in page:
+                    row = known.get(key)
+                    if row is None:
+                        inserts.append(_blank_row(lane, key, now) | {"filtered_rule": rule})
+                    elif row.filtered_rule != rule:
+                        reached = row.may_have_reached or row.lease_token is not None
+                        updates.append(
+                            {"the_lane": lane, "the_key": key, "rule": rule, "kept": row.payload if reached else None}
+                        )
+                if inserts:
+                    connection.execute(sa.insert(record), inserts)
+                if updates:
+                    connection.execute(_FILTER, updates)
+                return len(inserts) + len(updates)
+
+            return filter_page
+
+        return sum(self.write(work(page)) for page in batches(rules.items(), STAGE_PAGE))
+
+    # -- on its way ----------------------------------------------------------------------------------------------
+
+    def claim(self, lane: str, limit: int = 1_000, lease: timedelta = timedelta(minutes=2)) -> Claim | None:
+        """Lease up to `limit` due records, those that wait longest first; None if none is due.
+
+        A record whose lease was lost three times goes alone and last: if it is the one that ends the process, the
+        others still go.
+        """
+        token = str(uuid.uuid4())
+        now = self.clock()
+
+        def claim_some(connection: Connection) -> Claim | None:
+            healthy = record.c.lease_losses < POISON_LOSSES
+            rows = connection.execute(_claim(lane, healthy, limit, token, now, lease)).all()
+            if not rows:
+                rows = connection.execute(_claim(lane, sa.not_(healthy), 1, token, now, lease)).all()
+            if not rows:
+                return None
+            return Claim(
+                lane,
+                token,
+                {row.key: row.payload for row in rows},
+                frozenset(row.key for row in rows if row.in_doubt_until is not None),
+                max(row.attempts for row in rows),
+            )
+
+        claim = self.write(claim_some)
+        failpoint("after_claim")
+        return claim
+
+    def extend(self, claim: Claim, lease: timedelta) -> bool:
+        """Prolong the lease; False if any of the records is no longer held, and then nothing may be sent."""
+        until = self.clock() + lease
+        held = self.write(
+            lambda connection: connection.execute(_held(claim).values(lease_until=until)).rowcount,
+        )
+        return held == len(claim.records)
+
+    def acknowledge(self, claim: Claim, accepted: Iterable[str], refused: Mapping[str, Refusal]) -> Acknowledged:
+        """Write down what Emarsys accepted and what it refused. Changes nothing for a lease that was lost.
+
+        An accepted record whose desired state moved meanwhile stays dirty. A refused one waits for a person, unless
+        it moved meanwhile, or a repeat is known to cure the refusal.
+        """
+        accepted = list(accepted)
+        now = self.clock()
+        part = claim if len(accepted) == len(claim.records) else claim.part(accepted)
+
+        def work(connection: Connection) -> Acknowledged:
+            acknowledged = connection.execute(_acknowledged(part, now)).rowcount if accepted else 0
+            quarantined = again = 0
+            for key, refusal in refused.items():
+                cured_by_repeat = treatment(refusal.code).repeats
+                row = connection.execute(
+                    _refused(claim.part([key]), refusal, now, cured_by_repeat).returning(record.c.quarantine_code)
+                ).one_or_none()
+                if row is not None:
+                    quarantined += row.quarantine_code is not None
+                    again += row.quarantine_code is None
+            failpoint("before_ack_commit")
+            lost = len(accepted) + len(refused) - acknowledged - quarantined - again
+            return Acknowledged(acknowledged, quarantined, again, lost)
+
+        result = self.write(work)
+        failpoint("after_ack")
+        return result
+
+    def defer(self, claim: Claim, until: datetime, *, counts_attempt: bool) -> int:
+        """Give the records back, certainly not applied, to be sent again from `until` on. Returns how many."""
+        return self._give_back(
+            claim,
+            next_attempt_at=_later_of(record.c.in_doubt_until, until),
+            attempts=record.c.attempts + int(counts_attempt),
+            **_NO_LEASE,
+        )
+
+    def doubt(self, claim: Claim, grace: timedelta, *, differs: bool = False) -> int:
+        """Give the records back, perhaps applied: not sent again before `grace` has passed, and then read back.
+
+        `differs`: Emarsys accepted them, but a read-back found other values. The third time that is no late write any
+        more, and the record waits for a person. Returns how many records were given back.
+        """
+        now = self.clock()
+        given_up = sa.and_(_UNMOVED, record.c.disputes + 1 >= DISPUTES) if differs else sa.false()
+        text = "Emarsys accepts the contact and then holds other values"
+        return self._give_back(
+            claim,
+            next_attempt_at=now + grace,
+            in_doubt_until=now + grace,
+            may_have_reached=True,
+            disputes=record.c.disputes + int(differs),
+            **_quarantine(given_up, DIFFERS, text, now),
+            **_NO_LEASE,
+        )
+
+    def abandon(self, claim: Claim) -> int:
+        """Give the records back as if the lease had ended: the sender failed in a way that nobody foresaw."""
+        return self._give_back(claim, **_lost(self.clock()))
+
+    def _give_back(self, claim: Claim, **values: Any) -> int:
+        return self.write(lambda connection: connection.execute(_held(claim).values(values)).rowcount)
+
+    def expire_leases(self, lane: str) -> int:
+        """Take back what a dead sender left: due again, in doubt. Returns how many records."""
+        now = self.clock()
+        ended = sa.and_(record.c.lane == lane, IS_LEASED, record.c.lease_until < now)
+        return self.write(
+            lambda connection: connection.execute(
+                sa.update(record).where(*_in_key_order(ended)).values(**_lost(now))
+            ).rowcount
+        )
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def settled(self, lane: str, keys: Iterable[str] | None = None) -> Iterator[str]:
+        """Keys, in order, that Emarsys acknowledged as they should be; of `keys` only, if given."""
+        return self._keys(lane, sa.and_(IS_SETTLED, sa.not_(IS_FILTERED)), keys)
+
+    def unsettled(self, lane: str) -> Iterator[str]:
+        """Keys, in order, that should be sent and are not acknowledged: dirty, leased, in doubt or quarantined."""
+        unsettled = sa.or_(record.c.acked_hash.is_(None), record.c.acked_hash != record.c.desired_hash)
+        return self._keys(lane, sa.and_(unsettled, sa.not_(IS_FILTERED)), None)
+
+    def _keys(self, lane: str, condition: sa.ColumnElement[bool], keys: Iterable[str] | None) -> Iterator[str]:
+        select = sa.select(record.c.key).where(record.c.lane == lane, condition).order_by(record.c.key)
+        if keys is not None:
+            for page in batches(keys, KEY_PAGE):
+                yield from self.read(lambda connection, page=page: _column(connection, select, record.c.key.in_(page)))
+            return
+        last = ""
+        pages = select.limit(KEY_PAGE)
+        while page := self.read(lambda connection, last=last: _column(connection, pages, record.c.key > last)):
+            yield from page
+            last = page[-1]
+
+    def quarantined(self, lane: str) -> list[Quarantined]:
+        """The records that wait for a person, in key order."""
+        select = (
+            sa.select(
+                record.c.key,
+                record.c.quarantine_code,
+                record.c.quarantine_text,
+                record.c.quarantine_owner,
+                record.c.quarantine_since,
+            )
+            .where(record.c.lane == lane, STATE == "quarantined")
+            .order_by(record.c.key)
+        )
+        return self.read(lambda connection: [Quarantined(*row) for row in connection.execute(select)])
+
+    def counts(self, lane: str) -> Counts:
+        """Where the lane's records are."""
+        select = (
+            sa.select(STATE, record.c.filtered_rule, sa.func.count(), sa.func.min(record.c.first_dirty_at))
+            .where(record.c.lane == lane)
+            .group_by(STATE, record.c.filtered_rule)
+        )
+        places = dict.fromkeys(("acknowledged", "dirty", "leased", "in_doubt", "quarantined"), 0)
+        filtered: dict[str, int] = {}
+        oldest: datetime | None = None
+        for state, rule, number, since in self.read(lambda connection: connection.execute(select).all()):
+            if state == "filtered":
+                filtered[rule] = number
+                continue
+            places[state] += number
+            if since is not None and state != "quarantined":
+                oldest = min(oldest or since, since)
+        return Counts(**places, filtered=filtered, oldest_dirty=oldest and self.clock() - oldest)
+
+    def next_due(self, lane: str) -> datetime | None:
+        """When the next record becomes due, or the next lease ends; None if nothing waits."""
+        due = sa.select(sa.func.min(record.c.next_attempt_at)).where(record.c.lane == lane, _CLAIMABLE)
+        ends = sa.select(sa.func.min(record.c.lease_until)).where(record.c.lane == lane, IS_LEASED)
+        moments = self.read(lambda connection: (connection.scalar(due), connection.scalar(ends)))
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    # -- by a person, or by the proof ----------------------------------------------------------------------------
+
+    def clear_acknowledgement(self, lane: str, keys: Iterable[str] | None, by: str, note: str) -> int:
+        """Withdraw acknowledgements, since Emarsys holds something else; of the whole lane if `keys` is None.
+
+        The records are due again as soon as they are staged. Withdrawing all is also what makes a ledger true that
+        was restored from a backup. Returns how many were withdrawn; audited.
+        """
+
+        def clear(connection: Connection, chosen: sa.ColumnElement[bool]) -> int:
+            where = sa.and_(record.c.lane == lane, record.c.acked_hash.is_not(None), chosen)
+            now = self.clock()
+            return connection.execute(
+                sa.update(record)
+                .where(*_in_key_order(where))
+                .values(
+                    acked_hash=None,
+                    acked_at=None,
+                    may_have_reached=True,
+                    next_attempt_at=now,
+                    first_dirty_at=sa.func.coalesce(record.c.first_dirty_at, sa.bindparam("now", now)),
+                )
+            ).rowcount
+
+        return self._by_a_person(lane, keys, by, note, "clear-acknowledgement", clear)
+
+    def release(self, lane: str, keys: Iterable[str] | None, by: str, note: str) -> int:
+        """Let quarantined records be sent again as they are; all of the lane if `keys` is None. Audited."""
+
+        def let_go(connection: Connection, chosen: sa.ColumnElement[bool]) -> int:
+            where = sa.and_(record.c.lane == lane, IS_QUARANTINED, chosen)
+            return connection.execute(
+                sa.update(record)
+                .where(*_in_key_order(where))
+                .values(attempts=0, disputes=0, lease_losses=0, next_attempt_at=self.clock(), **_NO_QUARANTINE)
+            ).rowcount
+
+        return self._by_a_person(lane, keys, by, note, "release", let_go)
+
+    def _by_a_person(
+        self,
+        lane: str,
+        keys: Iterable[str] | None,
+        by: str,
+        note: str,
+        what: str,
+        act: Callable[[Connection, sa.ColumnElement[bool]], int],
+    ) -> int:
+        choices = [sa.true()] if keys is None else [record.c.key.in_(page) for page in batches(keys, KEY_PAGE)]
+
+        def work(connection: Connection) -> int:
+            number = sum(act(connection, choice) for choice in choices)
+            write_audit(connection, self.clock(), by, what, lane, f"{note} ({number} records)")
+            return number
+
+        return self.write(work)
+
+
+def write_audit(connection: Connection, at: datetime, who: str, what: str, subject: str, detail: str) -> None:
+    """Write down an act by a person in the transaction that does it. Refuses an act without a name."""
+    if not who.strip():
+        raise ValueError(f"{what} needs the name of the person who decides it")
+    connection.execute(sa.insert(audit).values(at=at, who=who, what=what, subject=subject, detail=detail))
+
+
+# -- statements ------------------------------------------------------------------------------------------------------
+
+
+def _database_clock(database: Database) -> Clock:
+    """This machine's clock, corrected once by the database server's, which all machines share."""
+    if database.name == "sqlite":
+        return lambda: datetime.now(UTC)
+    theirs = sa.select(sa.func.clock_timestamp())
+    offset = database.read(lambda connection: connection.execute(theirs).scalar_one()) - datetime.now(UTC)
+    return lambda: datetime.now(UTC) + offset
+
+
+def know_lane(connection: Connection, lane: str) -> None:
+    """Make the lane's row, unless it is there."""
+    insert_ignoring(connection, lane_table, {"lane": lane, "breaker_window": "", "breaker_open_seconds": 0})
+
+
+def _rows_by_key(connection: Connection, lane: str, keys: Iterable[str]) -> dict[str, sa.Row[Any]]:
+    select = (
+        sa.select(record)
+        .where(record.c.lane == lane, record.c.key.in_(list(keys)))
+        .order_by(record.c.key)
+        .with_for_update()
+    )
+    return {row.key: row for row in connection.execute(select)}
+
+
+def _column(connection: Connection, select: sa.Select[tuple[str]], condition: sa.ColumnElement[bool]) -> list[str]:
+    return [key for (key,) in connection.execute(select.where(condition))]
+
+
+def _blank_row(lane: str, key: str, now: datetime) -> dict[str, Any]:
+    return {
+        "lane": lane,
+        "key": key,
+        "lease_losses": 0,
+        "attempts": 0,
+        "disputes": 0,
+        "next_attempt_at": now,
+        "may_have_reached": False,
+    }
+
+
+def _new_row(lane: str, one: Desired, digest: str, mapping_version: str, now: datetime) -> dict[str, Any]:
+    return {
+        **_blank_row(lane, one.key, now),
+        "desired_hash": digest,
+        "mapping_version": mapping_version,
+        "payload": one.payload,
+        "first_dirty_at": now,
+    }
+
+
+_CHANGE = (
+    sa.update(record)
+    .where(record.c.lane == sa.bindparam("the_lane"), record.c.key == sa.bindparam("the_key"))
+    .values(
+        desired_hash=sa.bindparam("digest"),
+        mapping_version=sa.bindparam("mapping"),
+        payload=sa.bindparam("content"),
+        next_attempt_at=sa.bindparam("due"),
+        first_dirty_at=sa.bindparam("since"),
+        attempts=sa.bindparam("tries"),
+        disputes=0,
+        lease_losses=sa.bindparam("losses"),
+        filtered_rule=None,
+        **_NO_QUARANTINE,
+    )
+)
+
+_FILTER = (
+    sa.update(record)
+    .where(record.c.lane == sa.bindparam("the_lane"), record.c.key == sa.bindparam("the_key"))
+    .values(filtered_rule=sa.bindparam("rule"), payload=sa.bindparam("kept"), first_dirty_at=None, **_NO_QUARANTINE)
+)
+
+
+def _changed_row(row: sa.Row[Any], one: Desired, digest: str, mapping_version: str, now: datetime) -> dict[str, Any]:
+    """Parameters of `_CHANGE`: the row after a new desired state."""
+    clean = row.acked_hash == digest  # back at what Emarsys holds, and nothing was sent since
+    payload = None if clean else one.payload
+    if payload is not None and row.payload is not None:
+        reached = row.may_have_reached or row.lease_token is not None
+        payload = carry_over(row.payload, payload, may_have_reached=reached)
+    # What waited for a person, or for nothing, is due at once; what waits for Emarsys goes on waiting; and doubt is
+    # respected in any case.
+    fresh = row.payload is None or row.quarantine_code is not None or row.filtered_rule is not None
+    due = now if fresh else row.next_attempt_at
+    return {
+        "the_lane": row.lane,
+        "the_key": row.key,
+        "digest": digest,
+        "mapping": mapping_version,
+        "content": payload,
+        "due": max(due, row.in_doubt_until or due),
+        "since": None if clean else row.first_dirty_at or now,
+        "tries": 0 if fresh else row.attempts,
+        "losses": 0 if fresh else row.lease_losses,
+    }
+
+
+def _in_key_order(where: sa.ColumnElement[bool]) -> tuple[sa.ColumnElement[bool], ...]:
+    """`where`, its rows locked in key order first: two multi-row updates in heap order would deadlock in PostgreSQL."""
+    locked = sa.select(record.c.lane, record.c.key).where(where).order_by(record.c.lane, record.c.key).with_for_update()
+    chosen = locked.cte("locked")
+    return (sa.tuple_(record.c.lane, record.c.key).in_(sa.select(chosen.c.lane, chosen.c.key)),)
+
+
+def _claim(
+    lane: str, which: sa.ColumnElement[bool], limit: int, token: str, now: datetime, lease: timedelta
+) -> sa.UpdateBase:
+    due = (
+        sa.select(record.c.key)
+        .where(record.c.lane == lane, _CLAIMABLE, record.c.next_attempt_at <= now, which)
+        .order_by(record.c.next_attempt_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    return (
+        sa.update(record)
+        .where(record.c.lane == lane, record.c.key.in_(sa.select(due.c.key)))
+        .values(
+            acked_hash=None,
+            acked_at=None,
+            inflight_hash=record.c.desired_hash,
+            lease_token=token,
+            lease_until=now + lease,
+        )
+        .returning(record.c.key, record.c.payload, record.c.in_doubt_until, record.c.attempts)
+    )
+
+
+def _held(claim: Claim) -> sa.Update:
+    """An update of the claim's records that the claim still holds."""
+    where = record.c.lease_token == claim.token
+    if not claim.whole:
+        where = sa.and_(where, record.c.lane == claim.lane, record.c.key.in_(list(claim.records)))
+    return sa.update(record).where(*_in_key_order(where))
+
+
+def _acknowledged(claim: Claim, now: datetime) -> sa.Update:
+    return _held(claim).values(
+        acked_hash=record.c.inflight_hash,
+        acked_at=now,
+        payload=sa.case((sa.or_(_UNMOVED, IS_FILTERED), None), else_=record.c.payload),
+        first_dirty_at=sa.case((sa.or_(_UNMOVED, IS_FILTERED), None), else_=sa.literal(now, record.c.acked_at.type)),
+        may_have_reached=sa.not_(_UNMOVED),
+        in_doubt_until=None,
+        attempts=0,
+        disputes=0,
+        lease_losses=0,
+        next_attempt_at=now,
+        **_NO_LEASE,
+    )
+
+
+def _refused(claim: Claim, refusal: Refusal, now: datetime, cured_by_repeat: bool) -> sa.Update:
+    stands = sa.and_(_UNMOVED, sa.not_(IS_FILTERED))
+    if cured_by_repeat:
+        stands = sa.and_(stands, record.c.disputes + 1 >= DISPUTES)
+    return _held(claim).values(
+        disputes=record.c.disputes + 1,
+        in_doubt_until=None,
+        next_attempt_at=now,
+        **_quarantine(stands, refusal.code, refusal.text, now),
+        **_NO_LEASE,
+    )
+
+
+def _quarantine(condition: sa.ColumnElement[bool], code: str, text: str, now: datetime) -> dict[str, Any]:
+    """Values that set a record aside where `condition` holds, and leave it as it is elsewhere."""
+    values = {
+        "quarantine_code": code,
+        "quarantine_text": text[:500],
+        "quarantine_owner": str(treatment(code).owner),
+        "quarantine_since": now,
+    }
+    return {
+        name: sa.case((condition, sa.literal(value, record.c[name].type)), else_=record.c[name])
+        for name, value in values.items()
+    }
+
+
+def _lost(now: datetime) -> dict[str, Any]:
+    """Values of a record whose lease ended without an answer."""
+    alone = sa.and_(record.c.lease_losses >= POISON_LOSSES, _UNMOVED)
+    return {
+        "lease_losses": record.c.lease_losses + 1,
+        "in_doubt_until": now,
+        "next_attempt_at": now,
+        "may_have_reached": True,
+        **_quarantine(alone, POISON, "sending it alone ended the process", now),
+        **_NO_LEASE,
+    }
+
+
+def _later_of(moment: sa.ColumnElement[datetime | None], other: datetime) -> sa.ColumnElement[datetime]:
+    """The later of a column, which may be null, and a moment."""
+    given = sa.literal(other, record.c.next_attempt_at.type)
+    return sa.case((moment > given, moment), else_=given)

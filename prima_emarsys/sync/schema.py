@@ -1,0 +1,234 @@
+"""The tables of the ledger: every column's meaning, every table's retention rule.
+
+Only tables belong here. What moves rows between states is in `ledger` and `lanes`; the steps from an older ledger to
+this shape are in `migrations`. All times are timezone-aware UTC. The tables hold keyed hashes and business keys;
+personal data stands only in `sync_record.payload`, and only until Emarsys has acknowledged it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+
+class Utc(TypeDecorator[datetime]):
+    """A moment: timezone-aware in Python, `timestamptz` in PostgreSQL, UTC text in SQLite (which knows no zones)."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("the ledger takes timezone-aware moments only")
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class DecimalText(TypeDecorator[Decimal]):
+    """Money as decimal text, since SQLite would keep a number as a float."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else format(value, "f")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Decimal | None:  # noqa: ARG002
+        return None if value is None else Decimal(value)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long a table's rows are kept. `days=None` keeps them for ever, for the reason in `why`."""
+
+    why: str
+    days: int | None = None
+    since: str | None = None
+    """The column whose age counts; a row where it is null is kept."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether rows are removed by age."""
+        return self.days is not None
+
+
+def _kept(retention: Retention) -> dict[str, Any]:
+    return {"retention": retention}
+
+
+def retention_of(table: sa.Table) -> Retention:
+    """The rule under which the rows of `table` are kept."""
+    return table.info["retention"]
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+sync_record = sa.Table(
+    "sync_record",
+    metadata,
+    sa.Column("lane", sa.Text, primary_key=True, doc="The lane that carries the record, for example `contacts`."),
+    sa.Column("key", sa.Text, primary_key=True, doc="The record's key in Emarsys: a business key, no personal data."),
+    sa.Column("desired_hash", sa.Text, doc="Keyed hash of what Emarsys should hold. Null: only ever filtered."),
+    sa.Column("mapping_version", sa.Text, doc="The mapping that made the desired values; it is part of the hash."),
+    sa.Column("payload", sa.LargeBinary, doc="The JSON object to send. Dropped at acknowledgement."),
+    sa.Column("acked_hash", sa.Text, doc="Hash of what Emarsys acknowledged. A claim wipes it."),
+    sa.Column("acked_at", Utc, doc="When Emarsys acknowledged it."),
+    sa.Column("inflight_hash", sa.Text, doc="Hash of what the holder of the lease is sending."),
+    sa.Column("lease_token", sa.Text, doc="The claim that holds the record. Null: nobody."),
+    sa.Column("lease_until", Utc, doc="When the claim ends by itself."),
+    sa.Column("lease_losses", sa.Integer, nullable=False, doc="Leases that ended without an answer."),
+    sa.Column("attempts", sa.Integer, nullable=False, doc="Calls that failed since the last acknowledgement."),
+    sa.Column("disputes", sa.Integer, nullable=False,
+              doc="Answers that cannot stand (a race, a read-back that differs) since the last acknowledgement."),
+    sa.Column("next_attempt_at", Utc, nullable=False, doc="The record is not sent before this."),
+    sa.Column("in_doubt_until", Utc,
+              doc="Set: the outcome of the last call is unknown, and the next answer must be read back."),
+    sa.Column("may_have_reached", sa.Boolean, nullable=False,
+              doc="Emarsys holds, or may hold, a payload other than the last settled one."),
+    sa.Column("quarantine_code", sa.Text, doc="Why the record waits for a person: an Emarsys reply code, or ours."),
+    sa.Column("quarantine_text", sa.Text, doc="Emarsys's words, the value masked."),
+    sa.Column("quarantine_owner", sa.Text, doc="Who must act: finance, marketing, customer-service or data."),
+    sa.Column("quarantine_since", Utc, doc="When the record was set aside."),
+    sa.Column("filtered_rule", sa.Text, doc="The rule by which the record is not sent at all."),
+    sa.Column("first_dirty_at", Utc, doc="Since when Emarsys has been behind; its age drives the alerts."),
+    sa.Index(
+        "ix_sync_record_due", "lane", "next_attempt_at",
+        sqlite_where=sa.text("payload IS NOT NULL AND lease_token IS NULL"
+                             " AND quarantine_code IS NULL AND filtered_rule IS NULL"),
+        postgresql_where=sa.text("payload IS NOT NULL AND lease_token IS NULL"
+                                 " AND quarantine_code IS NULL AND filtered_rule IS NULL"),
+    ),
+    sa.Index("ix_sync_record_lease", "lease_token", sqlite_where=sa.text("lease_token IS NOT NULL"),
+             postgresql_where=sa.text("lease_token IS NOT NULL")),
+    info=_kept(Retention("One row a record for as long as the record is known: the latest state, no history.")),
+)
+"""One row a record of a lane: what it should be, what was acknowledged, what is on its way."""
+
+lane = sa.Table(
+    "lane",
+    metadata,
+    sa.Column("lane", sa.Text, primary_key=True, doc="The lane's name."),
+    sa.Column("dispatcher", sa.Text, doc="The process that may send on this lane."),
+    sa.Column("dispatcher_token", sa.Text, doc="Its token."),
+    sa.Column("dispatcher_until", Utc, doc="When its right to send ends unless renewed."),
+    sa.Column("stopped_at", Utc, doc="Set: nothing goes until a probe succeeds or a person resumes the lane."),
+    sa.Column("stop_reason", sa.Text, doc="Why the lane stands still."),
+    sa.Column("stop_remedy", sa.Text, doc="What a person does about it."),
+    sa.Column("paused_until", Utc, doc="Emarsys asked us to wait until then."),
+    sa.Column("breaker_window", sa.Text, nullable=False,
+              doc="The last calls, oldest first: `x` failed, `.` answered. Empty: nothing failed lately."),
+    sa.Column("breaker_open_until", Utc, doc="Set: the endpoint failed; after this, one small batch probes it."),
+    sa.Column("breaker_open_seconds", sa.Integer, nullable=False, doc="How long the breaker was opened last."),
+    sa.Column("held_plan", sa.Text, doc="The counts of the plan that the volume guard holds."),
+    sa.Column("held_reason", sa.Text, doc="Why it holds the plan."),
+    sa.Column("released_plan", sa.Text, doc="The counts of the plan that a person released, until it is used."),
+    info=_kept(Retention("One row a lane.")),
+)
+"""One row a lane: who may send on it, and why it may be standing still."""
+
+person = sa.Table(
+    "person",
+    metadata,
+    sa.Column("person_key", sa.Text, primary_key=True, doc="Our key: stable for ever, never used again."),
+    sa.Column("founding_company", sa.Text, nullable=False, doc="Company of the account that the person began with."),
+    sa.Column("founding_code", sa.Text, nullable=False, doc="Customer code of that account."),
+    sa.Column("created_at", Utc, nullable=False, doc="When the key was given."),
+    sa.Column("merged_into", sa.Text, sa.ForeignKey("person.person_key"), doc="The surviving person after a merge."),
+    sa.UniqueConstraint("founding_company", "founding_code"),
+    info=_kept(Retention("For ever: a key that was forgotten could be given to somebody else.")),
+)
+"""One row a person: the set of accounts that belong to one human being or one mailbox."""
+
+person_link = sa.Table(
+    "person_link",
+    metadata,
+    sa.Column("company", sa.Text, primary_key=True, doc="Company of the account."),
+    sa.Column("customer_code", sa.Text, primary_key=True, doc="Customer code of the account."),
+    sa.Column("person_key", sa.Text, sa.ForeignKey("person.person_key"), nullable=False, index=True,
+              doc="The person it belongs to."),
+    sa.Column("reason", sa.Text, nullable=False, doc="Why: founded, same e-mail, merged …"),
+    sa.Column("linked_at", Utc, nullable=False, doc="Since when."),
+    info=_kept(Retention("As long as the person: later orders follow it.")),
+)
+"""One row an account of Prima: the person to whom it belongs, and why."""
+
+exception = sa.Table(
+    "exception",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, doc="The number that people quote."),
+    sa.Column("scope", sa.Text, nullable=False, doc="The check that finds it, and closes what it finds no more."),
+    sa.Column("kind", sa.Text, nullable=False, doc="One of the catalogue of kinds."),
+    sa.Column("record", sa.Text, nullable=False, doc="Business key of the record."),
+    sa.Column("owner", sa.Text, nullable=False, doc="Who must act."),
+    sa.Column("severity", sa.Text, nullable=False, doc="`error` or `warning`."),
+    sa.Column("detail", sa.Text, nullable=False, doc="What is wrong, masked."),
+    sa.Column("money", DecimalText, doc="Money at stake."),
+    sa.Column("currency", sa.Text, doc="Its currency."),
+    sa.Column("first_seen", Utc, nullable=False, doc="When this episode began."),
+    sa.Column("last_seen", Utc, nullable=False, doc="When it was last found true."),
+    sa.Column("times_seen", sa.Integer, nullable=False, doc="How often it was found true."),
+    sa.Column("state", sa.Text, nullable=False, doc="`open`, `acknowledged`, `accepted` or `resolved`."),
+    sa.Column("resolved_at", Utc, doc="When it was no longer true."),
+    sa.Index("ix_exception_current", "scope", "kind", "record", unique=True,
+             sqlite_where=sa.text("resolved_at IS NULL"), postgresql_where=sa.text("resolved_at IS NULL")),
+    info=_kept(Retention("Resolved ones serve the yearly review.", days=400, since="resolved_at")),
+)
+"""One row an episode of a record that needs a person."""
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", Utc, nullable=False, index=True, doc="When."),
+    sa.Column("who", sa.Text, nullable=False, doc="The person, or the part of the product, that did it."),
+    sa.Column("what", sa.Text, nullable=False, doc="The act, for example `release`."),
+    sa.Column("subject", sa.Text, nullable=False, doc="What it was done to."),
+    sa.Column("detail", sa.Text, nullable=False, doc="The note, and the counts."),
+    info=_kept(Retention("Seven years, as long as the books that it explains.", days=2557, since="at")),
+)
+"""One row an act by a person that changed what is sent."""
+
+delivery_call = sa.Table(
+    "delivery_call",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("lane", sa.Text, nullable=False),
+    sa.Column("started_at", Utc, nullable=False, index=True, doc="When the call began."),
+    sa.Column("ended_at", Utc, nullable=False, doc="When its outcome was known."),
+    sa.Column("records", sa.Integer, nullable=False, doc="Records in the batch."),
+    sa.Column("outcome", sa.Text, nullable=False, doc="The name of the outcome."),
+    sa.Column("acknowledged", sa.Integer, nullable=False, doc="Records acknowledged by it."),
+    sa.Column("refused", sa.Integer, nullable=False, doc="Records refused in it."),
+    sa.Column("detail", sa.Text, nullable=False, doc="The reason, where the call did not go well."),
+    info=_kept(Retention("Enough to explain last month.", days=30, since="started_at")),
+)
+"""One row a call to Emarsys on a lane."""
+
+meta = sa.Table(
+    "meta",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+    info=_kept(Retention("A handful of rows: ledger id, environment, check of the hash key, last opening.")),
+)
+"""What the ledger knows of itself."""
