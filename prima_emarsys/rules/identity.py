@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import NamedTuple
 
 import ibis
 import ibis.expr.types as ir
@@ -24,13 +23,6 @@ _LOCAL = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
 _LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _EMAIL = rf"^{_LOCAL}@({_LABEL}\.)+[a-z][a-z0-9-]*[a-z0-9]$"
 _LONGEST_LOCAL, _LONGEST_EMAIL = 64, 254
-
-
-class Components(NamedTuple):
-    """Accounts grouped into persons, before a key is given. See `components`."""
-
-    members: ir.Table
-    loops: ir.Table
 
 
 def account_id(company: ir.StringValue, customer_code: ir.StringValue) -> ir.StringValue:
@@ -117,13 +109,12 @@ def merge_steps(merges: ir.Table) -> ir.Table:
     )
 
 
-def components(accounts: ir.Table, steps: ir.Table, settle: Settle) -> Components:
+def components(accounts: ir.Table, steps: ir.Table, settle: Settle) -> ir.Table:
     """Group accounts that are joined by e-mail or merge.
 
     `accounts` as made by `accounts()`, without the excluded; `steps` as made by `merge_steps()`.
-    Returns `members` (account, root: the least account of the group, email_key, gave_way: whether a merge moved it on;
-    an account that only a merge knows, since Prima dropped it, is a member too) and `loops` (accounts whose merges run
-    in a circle, so that nobody survives; they are one person all the same).
+    Returns account, root (the least account of its group), email_key, gave_way (whether a merge moved it on). An
+    account that only a merge knows, since Prima dropped it, is a member too.
 
     First all accounts of one address become one hub; then the least hub is passed along the merges, jumping to its own
     hub's hub, until nothing changes: rounds grow with the logarithm of the longest chain.
@@ -159,7 +150,7 @@ def components(accounts: ir.Table, steps: ir.Table, settle: Settle) -> Component
         if not changed:
             break
     moved = steps.select(account=steps.loser, gave_way=True)
-    members = (
+    return (
         hubs.left_join(labels, "hub")
         .drop("hub_right")
         .left_join(moved, "account")
@@ -170,11 +161,10 @@ def components(accounts: ir.Table, steps: ir.Table, settle: Settle) -> Component
             gave_way=ibis._.gave_way.fill_null(False),
         )
     )
-    return Components(members, _loops(steps, settle))
 
 
-def _loops(steps: ir.Table, settle: Settle) -> ir.Table:
-    """Accounts from which following the merges never ends."""
+def merge_loops(steps: ir.Table, settle: Settle) -> ir.Table:
+    """Accounts from which following the merges never ends. They are one person all the same. Column: account."""
     walk = settle(steps.select(account=steps.loser, at=steps.survivor))
     rounds = max(1, int(walk.count().execute()).bit_length())
     for _ in range(rounds):

@@ -22,11 +22,12 @@ from prima_emarsys.rules.identity import account_id
 from prima_emarsys.site import SalesRules
 
 COLUMNS = (
-    "sale_key", "order_key", "company", "order_number", "line_number", "kind", "nature", "account", "product", "sku",
-    "quantity", "currency", "value_incl_vat", "value_excl_vat", "base_incl_vat", "base_excl_vat", "ordered_on",
+    "sale_key", "order_key", "document", "company", "order_number", "line_number", "kind", "nature", "account",
+    "product", "sku", "quantity", "currency", "value_incl_vat", "value_excl_vat", "base_incl_vat", "base_excl_vat", "ordered_on",
     "posted_on", "excluded",
 )  # fmt: skip
-"""Columns of the signed ledger. `excluded` names the rule that keeps the row out of every figure, or is null."""
+"""Columns of the signed ledger. `document` is the order, return or credit note that the row is made from, as
+`company|number`; `excluded` names the rule that keeps the row out of every figure, or is null."""
 
 SALE, CANCELLATION, RETURN, RETURN_CREDITED, CREDIT = "sale", "cancellation", "return", "return-credited", "credit"
 GOODS, CHARGE, GOODWILL = "goods", "charge", "goodwill"
@@ -50,6 +51,11 @@ class Books:
 def order_key(company: ir.StringValue, order_number: ir.StringValue) -> ir.StringValue:
     """`company-order`: groups all rows that one order, or one credit without an order, brought about."""
     return company + "-" + order_number
+
+
+def credit_key(company: ir.StringValue, credit_number: ir.StringValue) -> ir.StringValue:
+    """The order_key of credits whose order is not known."""
+    return company + "-credit-" + credit_number
 
 
 def sku_id(table: ir.Table) -> ir.StringValue:
@@ -106,6 +112,7 @@ def _priced_lines(books: Books, orders: ir.Table, rules: SalesRules) -> ir.Table
         "value_incl_vat",
         "value_excl_vat",
         line_key=joined.order_key + "|" + joined.line_number,
+        document=joined.company + "|" + joined.order_number,
         sku=sku_id(joined),
         base_incl_vat=in_base(joined.value_incl_vat, joined.rate),
         base_excl_vat=in_base(joined.value_excl_vat, joined.rate),
@@ -178,6 +185,7 @@ def signed_ledger(books: Books, rules: SalesRules) -> ir.Table:
         kind=RETURN,
         nature=GOODS,
         posted_on=returned.receipted_on,
+        document=returned.return_document,
         amounts=_cut(returned, returned.start, returned.end, -1),
     )
     settled = _settled(books, lines, returned)
@@ -187,6 +195,7 @@ def signed_ledger(books: Books, rules: SalesRules) -> ir.Table:
         kind=RETURN_CREDITED,
         nature=GOODS,
         posted_on=settled.finalised_on,
+        document=settled.credit_document,
         amounts=_cut(settled, settled.start, settled.end, 1),
     )
     rows = [sales, cancellations, returns, settlements, _credits(books, orders, lines), *_charges(books, orders)]
@@ -197,6 +206,7 @@ def _returned(books: Books, lines: ir.Table) -> ir.Table:
     """Return lines with the units of their order line that they bring back, never more than were left."""
     returns = books.returns.select(
         key=books.returns.company + "|" + books.returns.return_number + "|" + books.returns.line_number,
+        return_document=books.returns.company + "|" + books.returns.return_number,
         line_key=order_key(books.returns.company, books.returns.order_number) + "|" + books.returns.order_line_number,
         units=books.returns.quantity,
         receipted_at=books.returns.receipted_at,
@@ -227,6 +237,7 @@ def _finalised(books: Books) -> ir.Table:
     number = ibis.coalesce(joined.order_number.nullif(""), joined.note_order.nullif(""))
     return joined.mutate(
         key=joined.company + "|" + joined.credit_number + "|" + joined.line_number,
+        credit_document=joined.company + "|" + joined.credit_number,
         for_order=number,
         line_key=order_key(joined.company, number) + "|" + joined.order_line_number,
     )
@@ -236,7 +247,7 @@ def _settled(books: Books, lines: ir.Table, returned: ir.Table) -> ir.Table:
     """Credit lines that take the place of returns already counted, with the units whose return they undo."""
     finalised = _finalised(books)
     credits = finalised.filter(finalised.charge_code.nullif("").isnull(), finalised.quantity > 0).select(
-        "key", "line_key", "finalised_at", "finalised_on", units="quantity"
+        "key", "line_key", "credit_document", "finalised_at", "finalised_on", units="quantity"
     )
     so_far = credits.units.sum().over(group_by="line_key", order_by=["finalised_at", "key"], rows=(None, 0))
     back = returned.group_by("line_key").agg(first=returned.start.min(), last=returned.end.max())
@@ -268,7 +279,7 @@ def _credits(books: Books, orders: ir.Table, lines: ir.Table) -> ir.Table:
     rate = _rate(joined.currency, joined.base_currency, joined.exchange_rate)
     is_charge = joined.charge_code.nullif("").notnull()
     is_goods = joined["product"].nullif("").notnull()
-    own_key = joined.company + "-credit-" + joined.credit_number
+    own_key = credit_key(joined.company, joined.credit_number)
     amounts: dict[str, ir.Value] = {"quantity": is_charge.ifelse(0, -joined.quantity).cast("int64")}
     for vat in ("incl_vat", "excl_vat"):
         amounts[f"value_{vat}"] = -joined[f"value_{vat}"]
@@ -279,6 +290,7 @@ def _credits(books: Books, orders: ir.Table, lines: ir.Table) -> ir.Table:
         kind=CREDIT,
         nature=ibis.cases((is_charge, CHARGE), (is_goods, GOODS), else_=GOODWILL),
         posted_on=joined.finalised_on,
+        document=joined.credit_document,
         amounts=amounts,
         order_key=ibis.coalesce(joined.known_key, own_key),
         order_number=joined.for_order.fill_null(""),
@@ -303,6 +315,7 @@ def _charges(books: Books, orders: ir.Table) -> list[ir.Table]:
     )
     charges = joined.mutate(
         key=joined.order_key + "|charge-" + joined.charge_number,
+        document=joined.company + "|" + joined.order_number,
         line_number=joined.charge_number,
         sku=joined.charge_code,
         product=ibis.literal(""),

@@ -1,0 +1,195 @@
+"""`core/persons`: which accounts are which person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+
+from prima_emarsys.finding import Finding
+from prima_emarsys.prima.mirror import Mirror
+from prima_emarsys.rules import identity
+from prima_emarsys.site import IdentityRules
+from prima_emarsys.steps.progress import Cursor, Progress
+from prima_emarsys.warehouse import Warehouse
+
+LINKS = pa.schema([("account", pa.string()), ("person_key", pa.string()), ("reason", pa.string())])
+PERSONS = pa.schema([("person_key", pa.string()), ("account", pa.string()), ("created_at", pa.timestamp("us", "UTC"))])
+_STORED = LINKS.append(pa.field("is_lead", pa.bool_()))
+
+
+class PersonKeys(Protocol):
+    """What only the ledger remembers: which key was given to whom. `sync.people.People` is one."""
+
+    def links(self, accounts: Iterable[str] | None) -> pa.Table:
+        """account, person_key, reason for these accounts (None: all)."""
+        ...
+
+    def persons(self, keys: Iterable[str] | None) -> pa.Table:
+        """person_key, account (its founder), created_at for these keys (None: all)."""
+        ...
+
+    def remember(self, links: pa.Table) -> int:
+        """Store new or changed links, and the persons that they name for the first time; returns how many are new."""
+        ...
+
+
+@dataclass
+class PersonsCounts:
+    """Counts of one run. accounts = linked + excluded (by rule)."""
+
+    whole: bool
+    accounts: int = 0
+    linked: int = 0
+    persons: int = 0
+    new_persons: int = 0
+    touched: int = 0
+    excluded: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list, repr=False)
+
+
+def resolve_persons(
+    warehouse: Warehouse, keys: PersonKeys, rules: IdentityRules, *, whole: bool = False
+) -> PersonsCounts:
+    """Bring `core.accounts` and `core.persons` up to date with the mirror.
+
+    `core.accounts`: as `identity.accounts` makes it, all accounts. `core.persons`: account, person_key, reason,
+    is_lead, one row for each account that is not excluded.
+    """
+    mirror, progress = Mirror(warehouse), Progress(warehouse)
+    cursor = None if whole else progress.cursor("persons")
+    load = mirror.latest_load()
+    customers, merges = mirror.live("customer"), mirror.live("customer_merge")
+    merged = steps = warehouse.settle(identity.merge_steps(merges))
+    if cursor is None:
+        accounts = warehouse.write("core.accounts", identity.accounts(customers, rules))
+        affected = None
+    else:
+        affected = _affected(warehouse, mirror, rules, cursor.at)
+        accounts = warehouse.table("core.accounts")
+    stored = warehouse.ensure("core.persons", _STORED)
+    if affected is not None:
+        concerned = accounts.semi_join(affected, "account")
+        steps = warehouse.settle(
+            steps.semi_join(affected, steps.loser == affected.account).union(
+                steps.semi_join(affected, steps.survivor == affected.account), distinct=True
+            )
+        )
+        before = warehouse.settle(stored.semi_join(affected, "account"))
+    else:
+        concerned, before = accounts, stored
+    wanted = warehouse.settle(concerned.filter(concerned.excluded.isnull()))
+    members = warehouse.settle(_without_excluded(identity.components(wanted, steps, warehouse.settle), accounts))
+    known = None if affected is None else warehouse.read(affected)["account"].to_pylist()
+    links = keys.links(known)
+    persons = keys.persons(None if known is None else set(links["person_key"].to_pylist()))
+    kept = warehouse.settle(identity.keep_keys(members, warehouse.settle(links), warehouse.settle(persons), wanted))
+    leads = identity.lead_accounts(kept, wanted, steps).mutate(is_lead=True)
+    after = warehouse.settle(
+        kept.left_join(leads.select("account", "is_lead"), "account").select(
+            "account", "person_key", "reason", is_lead=ibis._.is_lead.fill_null(False)
+        )
+    )
+    changed = after.select("account", "person_key", "reason").difference(warehouse.settle(links))
+    counts = PersonsCounts(whole=cursor is None)
+    # Keys first: once the ledger remembers them, repeating the rest gives the same keys.
+    counts.new_persons = keys.remember(warehouse.read(changed))
+    moved = after.difference(before).union(before.difference(after))
+    touched = warehouse.settle(moved.select("person_key").union(_changed_persons(mirror, cursor, after)).distinct())
+    with warehouse.transaction():
+        progress.touch(touched)
+        if affected is None:
+            warehouse.write("core.persons", after)
+        else:
+            warehouse.replace("core.persons", after, gone=affected, on=["account"])
+        progress.move("persons", load)
+    counts.touched = _size(touched)
+    _count(warehouse, counts)
+    counts.findings = _findings(warehouse, rules, identity.merge_loops(merged, warehouse.settle))
+    return counts
+
+
+def _size(table: ir.Table) -> int:
+    return int(table.count().execute())
+
+
+def _without_excluded(members: ir.Table, accounts: ir.Table) -> ir.Table:
+    """A merge may name an account that is excluded: it joins no person."""
+    return members.anti_join(accounts.filter(accounts.excluded.notnull()).select("account"), "account")
+
+
+def _changed_persons(mirror: Mirror, cursor: Cursor | None, after: ir.Table) -> ir.Table:
+    """Persons one of whose accounts or addresses has new details."""
+    if cursor is None:
+        return after.select("person_key")
+    changed = [
+        table.select(account=identity.account_id(table.company, table.customer_code))
+        for table in (mirror.above("customer", cursor.at), mirror.above("customer_address", cursor.at))
+    ]
+    return after.semi_join(ibis.union(*changed, distinct=True), "account").select("person_key")
+
+
+def _affected(warehouse: Warehouse, mirror: Mirror, rules: IdentityRules, at: int) -> ir.Table:
+    """Accounts whose person may have changed since landing `at`: a closed set. Column: account.
+
+    Every new tie has a changed account or a changed merge at one end, and every old tie lies within a person as it was;
+    so the changed accounts, those that share an address with them, and all accounts of the persons these belonged to
+    contain whatever can move. `core.accounts` is brought up to date on the way.
+    """
+    customers = mirror.above("customer", at)
+    merges = mirror.above("customer_merge", at)
+    addresses = mirror.above("customer_address", at)
+    stored = warehouse.table("core.accounts")
+    renewed = warehouse.settle(identity.accounts(customers.filter(~customers.gone), rules))
+    changed = warehouse.settle(
+        ibis.union(
+            customers.select(account=identity.account_id(customers.company, customers.customer_code)),
+            addresses.select(account=identity.account_id(addresses.company, addresses.customer_code)),
+            merges.select(account=identity.account_id(merges.company, merges.customer_code)),
+            merges.select(account=identity.account_id(merges.company, merges.merged_into_code)),
+            distinct=True,
+        )
+    )
+    moved = changed.semi_join(
+        customers.select(account=identity.account_id(customers.company, customers.customer_code)), "account"
+    )
+    warehouse.replace("core.accounts", renewed, gone=moved, on=["account"])
+    sharing = stored.semi_join(renewed.filter(renewed.email_key.notnull()), "email_key").select("account")
+    near = warehouse.settle(changed.union(sharing, distinct=True))
+    persons = warehouse.ensure("core.persons", _STORED)
+    same_person = persons.semi_join(persons.semi_join(near, "account"), "person_key").select("account")
+    return warehouse.settle(near.union(same_person, distinct=True))
+
+
+def _count(warehouse: Warehouse, counts: PersonsCounts) -> None:
+    accounts, persons = warehouse.table("core.accounts"), warehouse.table("core.persons")
+    by_rule = accounts.filter(accounts.excluded.notnull()).group_by("excluded").agg(accounts=ibis._.count())
+    counts.excluded = {
+        row["excluded"]: row["accounts"] for row in warehouse.read(by_rule.order_by("excluded")).to_pylist()
+    }
+    totals = warehouse.read(persons.agg(linked=ibis._.count(), persons=ibis._.person_key.nunique())).to_pylist()[0]
+    counts.linked, counts.persons = totals["linked"], totals["persons"]
+    counts.accounts = counts.linked + sum(counts.excluded.values())
+
+
+def _findings(warehouse: Warehouse, rules: IdentityRules, loops: ir.Table) -> list[Finding]:
+    accounts = warehouse.table("core.accounts")
+    shared = warehouse.read(identity.shared_mailboxes(accounts, rules.shared_mailbox_names))
+    found = []
+    if shared.num_rows:
+        persons = warehouse.table("core.persons").select("account", "person_key")
+        named = accounts.semi_join(warehouse.settle(shared), "email_key").inner_join(persons, "account")
+        keys = dict(
+            (row["email_key"], row["person_key"])
+            for row in warehouse.read(named.group_by("email_key").agg(person_key=ibis._.person_key.min())).to_pylist()
+        )
+        for row in shared.to_pylist():
+            detail = f"{row['accounts']} accounts under {row['surnames']} surnames use one address"
+            found.append(Finding("shared-mailbox", f"person|{keys.get(row['email_key'], '?')}", detail))
+    for account in warehouse.read(loops.order_by("account"))["account"].to_pylist():
+        found.append(Finding("merge-loop", f"customer|{account.replace('-', '|', 1)}", "its merges run in a circle"))
+    return found

@@ -1,0 +1,184 @@
+"""`core/sales`: the signed ledger of sales in the warehouse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import ibis
+import ibis.expr.types as ir
+
+from prima_emarsys.finding import Finding
+from prima_emarsys.prima.mirror import Mirror
+from prima_emarsys.rules.sales import Books, credit_key, order_key, orphans, refunds_above_sales, signed_ledger
+from prima_emarsys.site import SalesRules
+from prima_emarsys.steps.progress import Progress
+from prima_emarsys.warehouse import Warehouse
+
+SOURCES = ("sales_order", "sales_order_line", "order_charge", "customer_return", "credit_note", "credit_note_line")
+
+
+@dataclass
+class SalesCounts:
+    """Counts of one run. rows = counted + excluded (by rule); orders and persons are those touched by this run."""
+
+    whole: bool
+    orders: int = 0
+    persons: int = 0
+    rows: int = 0
+    net: Decimal = Decimal("0.00")
+    excluded: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list, repr=False)
+
+
+def _books(mirror: Mirror) -> Books:
+    return Books(
+        companies=mirror.live("company"),
+        orders=mirror.live("sales_order"),
+        lines=mirror.live("sales_order_line"),
+        charges=mirror.live("order_charge"),
+        returns=mirror.live("customer_return"),
+        credits=mirror.live("credit_note"),
+        credit_lines=mirror.live("credit_note_line"),
+    )
+
+
+def book_sales(warehouse: Warehouse, rules: SalesRules, *, whole: bool = False) -> SalesCounts:
+    """Bring `core.sales` (see `rules.sales.COLUMNS`) up to date with the mirror: whole orders at a time."""
+    mirror, progress = Mirror(warehouse), Progress(warehouse)
+    cursor = None if whole else progress.cursor("sales")
+    if cursor is not None and _size(mirror.above("company", cursor.at)):
+        cursor = None  # a company's base currency concerns every row
+    load = mirror.latest_load()
+    books = _books(mirror)
+    counts = SalesCounts(whole=cursor is None)
+    persons = warehouse.table("core.persons").select("account", "person_key")
+    if cursor is None:
+        before = warehouse.table("core.sales").select("account") if warehouse.has("core.sales") else None
+        ledger = warehouse.settle(signed_ledger(books, rules))
+        accounts = ledger.select("account")
+        accounts = accounts if before is None else accounts.union(before)
+        touched = warehouse.settle(persons.semi_join(accounts.distinct(), "account").select("person_key").distinct())
+        with warehouse.transaction():
+            progress.touch(touched)
+            warehouse.write("core.sales", ledger)
+            progress.move("sales", load)
+        counts.orders = _size(ledger.select("order_key").distinct())
+    else:
+        stored = warehouse.table("core.sales")
+        affected = warehouse.settle(_affected(mirror, books, stored, cursor.at))
+        ledger = warehouse.settle(signed_ledger(_only(books, affected), rules).semi_join(affected, "order_key"))
+        accounts = ledger.select("account").union(
+            stored.semi_join(affected, "order_key").select("account"), distinct=True
+        )
+        touched = warehouse.settle(persons.semi_join(accounts, "account").select("person_key").distinct())
+        with warehouse.transaction():
+            progress.touch(touched)
+            warehouse.replace("core.sales", ledger, gone=affected, on=["order_key"])
+            progress.move("sales", load)
+        counts.orders = _size(affected)
+    counts.persons = _size(touched)
+    _count(warehouse, counts)
+    counts.findings = _findings(warehouse, books)
+    return counts
+
+
+def _size(table: ir.Table) -> int:
+    return int(table.count().execute())
+
+
+def _credit_orders(lines: ir.Table, notes: ir.Table) -> ir.Table:
+    """Credit lines with the order they refer to: order_key, own_key (of the note), document."""
+    joined = lines.inner_join(
+        notes.select("company", "credit_number", note_order="order_number"), ["company", "credit_number"]
+    )
+    number = ibis.coalesce(joined.order_number.nullif(""), joined.note_order.nullif(""))
+    return joined.select(
+        order_key=order_key(joined.company, number),
+        own_key=credit_key(joined.company, joined.credit_number),
+        document=joined.company + "|" + joined.credit_number,
+    )
+
+
+def _affected(mirror: Mirror, books: Books, stored: ir.Table, at: int) -> ir.Table:
+    """Orders (and credits without an order) whose rows may differ since landing `at`. Column: order_key."""
+    by_order = [
+        mirror.above(name, at).select(order_key=order_key(ibis._.company, ibis._.order_number))
+        for name in ("sales_order", "sales_order_line", "order_charge", "customer_return")
+    ]
+    changed_notes = ibis.union(
+        *(
+            mirror.above(name, at).select(document=ibis._.company + "|" + ibis._.credit_number)
+            for name in ("credit_note", "credit_note_line")
+        ),
+        distinct=True,
+    )
+    changed_returns = mirror.above("customer_return", at).select(document=ibis._.company + "|" + ibis._.return_number)
+    credit_orders = _credit_orders(books.credit_lines, books.credits)
+    renewed = credit_orders.semi_join(changed_notes, "document")
+    # Where a changed return or credit note stood until now.
+    stood = stored.semi_join(changed_notes.union(changed_returns, distinct=True), "document").select("order_key")
+    orders = ibis.union(*by_order, renewed.select("order_key"), stood, distinct=True)
+    # A credit whose order was unknown stands under its own key until the order arrives.
+    waiting = credit_orders.semi_join(orders, "order_key").select(order_key="own_key")
+    return orders.union(renewed.select(order_key="own_key"), waiting, distinct=True).filter(ibis._.order_key.notnull())
+
+
+def _only(books: Books, orders: ir.Table) -> Books:
+    """The books of these orders."""
+
+    def of_orders(table: ir.Table) -> ir.Table:
+        return (
+            table.mutate(_key=order_key(table.company, table.order_number))
+            .semi_join(orders, ibis._._key == orders.order_key)
+            .drop("_key")
+        )
+
+    credit_orders = _credit_orders(books.credit_lines, books.credits)
+    notes = credit_orders.semi_join(orders, "order_key").union(
+        credit_orders.semi_join(orders, credit_orders.own_key == orders.order_key)
+    )
+    documents = notes.select("document").distinct()
+
+    def of_notes(table: ir.Table) -> ir.Table:
+        named = table.mutate(_key=table.company + "|" + table.credit_number)
+        return named.semi_join(documents, named._key == documents.document).drop("_key")
+
+    return Books(
+        companies=books.companies,
+        orders=of_orders(books.orders),
+        lines=of_orders(books.lines),
+        charges=of_orders(books.charges),
+        returns=of_orders(books.returns),
+        credits=of_notes(books.credits),
+        credit_lines=of_notes(books.credit_lines),
+    )
+
+
+def _count(warehouse: Warehouse, counts: SalesCounts) -> None:
+    ledger = warehouse.table("core.sales")
+    by_rule = warehouse.read(
+        ledger.group_by("excluded").agg(rows=ibis._.count(), net=ibis._.base_incl_vat.sum()).order_by("excluded")
+    )
+    for row in by_rule.to_pylist():
+        counts.rows += row["rows"]
+        if row["excluded"] is None:
+            counts.net = row["net"] or Decimal("0.00")
+        else:
+            counts.excluded[row["excluded"]] = row["rows"]
+
+
+def _findings(warehouse: Warehouse, books: Books) -> list[Finding]:
+    found = []
+    for row in warehouse.read(orphans(books).order_by("record")).to_pylist():
+        found.append(Finding("sale-without-order", row["record"], row["detail"], None, row["money"], row["currency"]))
+    ledger = warehouse.table("core.sales")
+    for row in warehouse.read(refunds_above_sales(ledger).order_by("record")).to_pylist():
+        found.append(
+            Finding("refund-above-sale", row["record"], "refunds exceed the sale", None, row["money"], row["currency"])
+        )
+    unrated = ledger.filter(ledger.excluded == "missing-rate").group_by(["order_key", "currency"])
+    for row in warehouse.read(unrated.agg(money=ibis._.value_incl_vat.sum()).order_by("order_key")).to_pylist():
+        detail = f"has no rate from {row['currency']}"
+        found.append(Finding("missing-rate", f"order|{row['order_key']}", detail, None, row["money"], row["currency"]))
+    return found
