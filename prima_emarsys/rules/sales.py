@@ -23,8 +23,8 @@ from prima_emarsys.site import SalesRules
 
 COLUMNS = (
     "sale_key", "order_key", "document", "company", "order_number", "line_number", "kind", "nature", "account",
-    "product", "sku", "quantity", "currency", "value_incl_vat", "value_excl_vat", "base_incl_vat", "base_excl_vat", "ordered_on",
-    "posted_on", "excluded",
+    "product", "sku", "quantity", "currency", "value_incl_vat", "value_excl_vat", "base_incl_vat", "base_excl_vat",
+    "ordered_on", "posted_on", "excluded",
 )  # fmt: skip
 """Columns of the signed ledger. `document` is the order, return or credit note that the row is made from, as
 `company|number`; `excluded` names the rule that keeps the row out of every figure, or is null."""

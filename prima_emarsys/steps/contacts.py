@@ -1,0 +1,110 @@
+"""`emarsys/contacts`: the desired contact of each person, in the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+
+from prima_emarsys.finding import Finding
+from prima_emarsys.prima.mirror import Mirror
+from prima_emarsys.rules.contacts import Field, compose
+from prima_emarsys.steps.progress import Progress
+from prima_emarsys.warehouse import Warehouse
+
+DESIRED, EXCLUDED, WITHHELD = "emarsys.contacts", "emarsys.contacts_excluded", "emarsys.contacts_withheld"
+_EXCLUDED = pa.schema([("person_key", pa.string()), ("rule", pa.string())])
+_WITHHELD = pa.schema([("person_key", pa.string()), ("field", pa.string()), ("reason", pa.string())])
+
+
+@dataclass
+class ContactCounts:
+    """Counts of one run. persons = contacts + excluded (by rule); `composed` were taken in hand."""
+
+    whole: bool
+    persons: int = 0
+    contacts: int = 0
+    composed: int = 0
+    withheld: int = 0
+    excluded: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list, repr=False)
+
+
+def compose_contacts(
+    warehouse: Warehouse,
+    fields: tuple[Field, ...],
+    countries: Mapping[str, str],
+    as_of: date,
+    *,
+    whole: bool = False,
+) -> ContactCounts:
+    """Bring `emarsys.contacts`, `…_excluded` and `…_withheld` up to date: touched persons, or all."""
+    mirror, progress = Mirror(warehouse), Progress(warehouse)
+    cursor = None if whole else progress.cursor("contacts")
+    shape = pa.schema([("person_key", pa.string()), *((one.name, pa.string()) for one in fields)])
+    if warehouse.has(DESIRED) and warehouse.table(DESIRED).columns != tuple(shape.names):
+        warehouse.drop(DESIRED)
+        cursor = None
+    log = progress.last()
+    persons = warehouse.table("core.persons")
+    touched: ir.Table | None = None
+    if cursor is not None:
+        touched = warehouse.settle(progress.touched_since(cursor.at))
+        persons = warehouse.settle(persons.semi_join(touched, "person_key"))
+    sizes = persons.group_by("person_key").agg(accounts=ibis._.count())
+    leads = persons.filter(persons.is_lead).select("person_key", "account").inner_join(sizes, "person_key")
+    composed = compose(
+        leads.drop("person_key_right") if "person_key_right" in leads.columns else leads,
+        warehouse.table("core.accounts"),
+        mirror.live("customer"),
+        mirror.live("customer_address"),
+        warehouse.table("emarsys.rfm_clv"),
+        fields=fields,
+        countries=countries,
+        as_of=as_of,
+    )
+    parts = {
+        DESIRED: (composed.contacts, shape),
+        EXCLUDED: (composed.excluded, _EXCLUDED),
+        WITHHELD: (composed.withheld, _WITHHELD),
+    }
+    settled = {name: warehouse.settle(rows) for name, (rows, _) in parts.items()}
+    counts = ContactCounts(whole=cursor is None, composed=_size(settled[DESIRED]))
+    with warehouse.transaction():
+        for name, (_, columns) in parts.items():
+            warehouse.ensure(name, columns)
+            if touched is None:
+                warehouse.write(name, settled[name])
+            else:
+                warehouse.replace(name, settled[name], gone=touched, on=["person_key"])
+        progress.move("contacts", log, as_of)
+        progress.forget()
+    counts.contacts, counts.withheld = warehouse.size(DESIRED), warehouse.size(WITHHELD)
+    by_rule = warehouse.table(EXCLUDED).group_by("rule").agg(persons=ibis._.count()).order_by("rule")
+    counts.excluded = {row["rule"]: row["persons"] for row in warehouse.read(by_rule).to_pylist()}
+    counts.persons = counts.contacts + sum(counts.excluded.values())
+    counts.findings = _findings(warehouse)
+    return counts
+
+
+def _size(table: ir.Table) -> int:
+    return int(table.count().execute())
+
+
+def _findings(warehouse: Warehouse) -> list[Finding]:
+    withheld = warehouse.read(warehouse.table(WITHHELD).order_by("person_key", "field")).to_pylist()
+    found = [
+        Finding("field-withheld", f"person|{row['person_key']}|{row['field']}", f"{row['field']} {row['reason']}")
+        for row in withheld
+    ]
+    excluded = warehouse.table(EXCLUDED)
+    bad = warehouse.read(excluded.filter(excluded.rule == "no-email:invalid").order_by("person_key"))
+    found += [
+        Finding("bad-email", f"person|{key}", "the e-mail of the lead account cannot be one")
+        for key in bad["person_key"].to_pylist()
+    ]
+    return found

@@ -1,0 +1,233 @@
+"""The plan: desired minus acknowledged, field by field; and handing it to the ledger.
+
+The warehouse holds three tables of one shape (person_key, one text column a field): `emarsys.contacts` (desired),
+`emarsys.contacts_staged` (handed to the ledger, with the ledger's digest) and `emarsys.contacts_acknowledged`. The
+ledger alone decides what was acknowledged; these tables say which field changed from what to what. If the warehouse is
+rebuilt, everything is staged again, the ledger finds nothing new, and nothing is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from prima_emarsys.sync.database import batches
+from prima_emarsys.sync.guard import Volume
+from prima_emarsys.sync.ledger import Desired, Ledger, Staged
+from prima_emarsys.sync.payload import canonical
+from prima_emarsys.sync.schema import sync_record
+from prima_emarsys.warehouse import Warehouse
+
+LANE = "contacts"
+DESIRED, STAGED, ACKNOWLEDGED = "emarsys.contacts", "emarsys.contacts_staged", "emarsys.contacts_acknowledged"
+EXCLUDED = "emarsys.contacts_excluded"
+_PAGE = 20_000
+
+
+@dataclass(frozen=True)
+class Route:
+    """How attributes travel: attribute → field id in Emarsys, and the key's. Its version is part of every hash."""
+
+    key_field: int
+    fields: Mapping[str, int]
+
+    @property
+    def version(self) -> str:
+        """Changes when any attribute travels to another field."""
+        return canonical({"key": self.key_field, **self.fields}).decode()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts of a plan. contacts = creates + updates + unchanged; removals are no longer contacts, by rule."""
+
+    contacts: int
+    creates: int
+    updates: int
+    unchanged: int
+    acknowledged: int
+    removals: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def volume(self) -> Volume:
+        """What the volume guard looks at."""
+        return Volume(self.creates, self.updates, sum(self.removals.values()), self.acknowledged)
+
+
+def _shape(names: Sequence[str]) -> pa.Schema:
+    return pa.schema([("person_key", pa.string()), *((name, pa.string()) for name in names)])
+
+
+def _known(warehouse: Warehouse, name: str, schema: pa.Schema) -> ir.Table:
+    """A table of this shape; one of another shape (the site's fields changed) is begun anew."""
+    if warehouse.has(name) and set(warehouse.table(name).columns) != set(schema.names):
+        warehouse.drop(name)
+    return warehouse.ensure(name, schema)
+
+
+def _columns(desired: ir.Table) -> list[str]:
+    return [name for name in desired.columns if name != "person_key"]
+
+
+def changes(warehouse: Warehouse) -> ir.Table:
+    """Desired contacts that differ from what was acknowledged: the desired columns, `is_new`, and `cleared`.
+
+    `cleared` names, separated by blanks, the fields that were acknowledged with a value and have none now.
+    """
+    desired = warehouse.table(DESIRED)
+    names = _columns(desired)
+    acknowledged = _known(warehouse, ACKNOWLEDGED, _shape(names))
+    before = acknowledged.rename({f"was_{name}": name for name in names}).mutate(known=True)
+    joined = desired.left_join(before, "person_key")
+    differs = reduce(lambda a, b: a | b, [~joined[name].identical_to(joined[f"was_{name}"]) for name in names])
+    cleared = [(joined[name].isnull() & joined[f"was_{name}"].notnull()).ifelse(name + " ", "") for name in names]
+    return joined.filter(joined.known.isnull() | differs).select(
+        "person_key", *names, is_new=ibis._.known.isnull(), cleared=ibis.literal("").concat(*cleared)
+    )
+
+
+def removals(warehouse: Warehouse) -> ir.Table:
+    """Acknowledged contacts that are no longer desired: person_key, rule."""
+    desired = warehouse.table(DESIRED)
+    acknowledged = _known(warehouse, ACKNOWLEDGED, _shape(_columns(desired)))
+    gone = acknowledged.select("person_key").anti_join(desired, "person_key")
+    reasons = warehouse.table(EXCLUDED)
+    return gone.left_join(reasons, "person_key").select(gone.person_key, rule=reasons.rule.fill_null("merged"))
+
+
+def make_plan(warehouse: Warehouse) -> Plan:
+    """Count what would be sent. Sends nothing and writes nothing."""
+    changed = changes(warehouse).agg(creates=ibis._.is_new.sum(), changed=ibis._.count())
+    counted = warehouse.read(changed).to_pylist()[0]
+    creates, total = int(counted["creates"] or 0), warehouse.size(DESIRED)
+    by_rule = warehouse.read(removals(warehouse).group_by("rule").agg(contacts=ibis._.count()).order_by("rule"))
+    return Plan(
+        contacts=total,
+        creates=creates,
+        updates=counted["changed"] - creates,
+        unchanged=total - counted["changed"],
+        acknowledged=warehouse.size(ACKNOWLEDGED),
+        removals={row["rule"]: row["contacts"] for row in by_rule.to_pylist()},
+    )
+
+
+def explain(warehouse: Warehouse, limit: int) -> pa.Table:
+    """Field by field what would change: person_key, field, old, new; at most `limit` rows, by person."""
+    desired = warehouse.table(DESIRED)
+    names = _columns(desired)
+    acknowledged = _known(warehouse, ACKNOWLEDGED, _shape(names))
+    before = acknowledged.rename({f"was_{name}": name for name in names})
+    joined = desired.left_join(before, "person_key")
+    parts = [
+        joined.filter(~joined[name].identical_to(joined[f"was_{name}"])).select(
+            "person_key", field=ibis.literal(name), old=joined[f"was_{name}"], new=joined[name]
+        )
+        for name in names
+    ]
+    return warehouse.read(ibis.union(*parts).order_by("person_key", "field").limit(limit))
+
+
+def stage(warehouse: Warehouse, ledger: Ledger, route: Route) -> Staged:
+    """Hand every contact that differs, or that the ledger has not settled, to the ledger.
+
+    The second half matters: a value that was sent without an answer and then went back to what was acknowledged before
+    differs from nothing in the warehouse, yet Emarsys may hold it.
+    """
+    desired = warehouse.table(DESIRED)
+    names = _columns(desired)
+    staged_shape = _shape(names).append(pa.field("digest", pa.string()))
+    _known(warehouse, STAGED, staged_shape)
+    differing = changes(warehouse).drop("is_new")
+    open_keys = list(ledger.unsettled(LANE))
+    if open_keys:
+        waiting = desired.semi_join(warehouse.settle(pa.table({"person_key": open_keys})), "person_key")
+        again = waiting.anti_join(differing, "person_key").mutate(cleared=ibis.literal(""))
+        differing = differing.union(again.select(differing.columns))
+    total = Staged()
+    with warehouse.settled(differing) as rows:
+        for batch in warehouse.batches(rows, _PAGE):
+            records, digests = [], []
+            for record in _records(batch, names, route):
+                records.append(record)
+                digests.append(ledger.digest(record.values_digest_input, route.version))
+            # First what the ledger is told: if this process ends in between, the digest will not match there.
+            told = (
+                pa.Table.from_batches([batch])
+                .drop_columns(["cleared"])
+                .append_column("digest", pa.array(digests, pa.string()))
+            )
+            with warehouse.transaction():
+                warehouse.replace(STAGED, told, gone=told.select(["person_key"]), on=["person_key"])
+            total += ledger.stage(LANE, records, route.version)
+    return total
+
+
+def _records(batch: pa.RecordBatch, names: Sequence[str], route: Route) -> Iterator[Desired]:
+    ids = [str(route.key_field), *(str(route.fields[name]) for name in names)]
+    id_of = dict(zip(names, ids[1:], strict=True))
+    columns = [batch.column(name).to_pylist() for name in ("person_key", *names)]
+    cleared = batch.column("cleared").to_pylist()
+    for row, gone in zip(zip(*columns, strict=True), cleared, strict=True):
+        values = {name: value for name, value in zip(ids, row, strict=True) if value is not None}
+        content = canonical(values)
+        payload = content if not gone else canonical(values | {id_of[name]: None for name in gone.split()})
+        yield Desired(row[0], content, payload)
+
+
+def withdraw(warehouse: Warehouse, ledger: Ledger) -> dict[str, int]:
+    """Tell the ledger who is not to be sent, by rule: so that its counts add up to every person. Returns the counts."""
+    excluded = warehouse.table(EXCLUDED).union(removals(warehouse), distinct=True)
+    rules: dict[str, str] = {}
+    for batch in warehouse.batches(excluded, _PAGE):
+        rules.update(zip(batch.column("person_key").to_pylist(), batch.column("rule").to_pylist(), strict=True))
+    ledger.filter(LANE, rules)
+    counts: dict[str, int] = {}
+    for rule in rules.values():
+        counts[rule] = counts.get(rule, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def note_acknowledged(warehouse: Warehouse, ledger: Ledger) -> int:
+    """Bring `contacts_acknowledged` up to what the ledger says; returns how many rows were noted.
+
+    Only a staged row whose digest is the acknowledged one is copied; so a crash anywhere leaves at worst an older
+    acknowledged row, which makes the next plan longer and never wrong.
+    """
+    noted = 0
+    staged = warehouse.table(STAGED)
+    keys = warehouse.read(staged.select("person_key"))["person_key"].to_pylist()
+    for page in batches(_acknowledged(ledger, keys), _PAGE):
+        known = pa.table({"person_key": [key for key, _ in page], "digest": [digest for _, digest in page]})
+        with warehouse.settled(known) as told:
+            held = staged.semi_join(told, ["person_key", "digest"])
+            with warehouse.settled(held) as rows, warehouse.transaction():
+                noted += int(rows.count().execute())
+                warehouse.replace(ACKNOWLEDGED, rows.drop("digest"), gone=rows, on=["person_key"])
+                warehouse.delete(STAGED, rows, on=["person_key"])
+    return noted
+
+
+def _acknowledged(ledger: Ledger, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Keys that Emarsys holds as last staged, with the acknowledged hash."""
+    record = sync_record.c
+    select = sa.select(record.key, record.acked_hash).where(
+        record.lane == LANE, record.acked_hash == record.desired_hash, record.filtered_rule.is_(None)
+    )
+    for page in batches(keys, _PAGE // 4):
+
+        def read(connection: Connection, page: list[str] = page) -> list[tuple[str, str]]:
+            return [tuple(row) for row in connection.execute(select.where(record.key.in_(page)))]
+
+        yield from ledger.read(read)
+
+
+def forget_removed(warehouse: Warehouse) -> None:
+    """Drop acknowledged rows of persons that are no longer desired: the ledger keeps them as filtered."""
+    warehouse.delete(ACKNOWLEDGED, removals(warehouse).select("person_key"), on=["person_key"])
