@@ -94,7 +94,7 @@ class Database:
                 if not _asks_for_a_repeat(error):
                     raise self._explained(error) from error
                 if attempt == REPEATS:
-                    raise LedgerUnusable(f"the ledger's database asked {REPEATS} times for a repeat: {error.orig}") from error
+                    raise LedgerUnusable(f"the ledger's database wants repeat after repeat: {error.orig}") from error
             time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 (jitter, no secret)
         raise AssertionError("unreachable")
 

@@ -1,7 +1,7 @@
 """A lane as a whole: who may send on it, and why it may be standing still.
 
-One row a lane, shared by all processes: the dispatcher's lease, the stop, the pause that Emarsys asked for, the breaker.
-The records of a lane are in `ledger`; the loop that obeys all this is in `deliver`.
+One row a lane, shared by all processes: the dispatcher's lease, the stop, the pause that Emarsys asked for, the
+breaker. The records of a lane are in `ledger`; the loop that obeys all this is in `deliver`.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class Breaker:
 
     def after(self, *, answered: bool, now: datetime) -> Breaker:
         """The breaker after one more call."""
-        if answered and self.open_until is not None:
+        probed = self.open_until is not None and self.open_until <= now
+        if probed and answered:
             return Breaker()
         window = (self.window.rjust(WINDOW, ".") + (".x"[not answered]))[-WINDOW:]
         if "x" not in window:
-            return Breaker()
-        failed_probe = self.open_until is not None and self.open_until <= now and not answered
+            window = ""
         opens = window.endswith("x" * CONSECUTIVE) or window.count("x") * 2 > WINDOW
-        if failed_probe or (opens and self.open_until is None):
+        if probed or (opens and self.open_until is None):
             seconds = min(self.open_seconds * 2 or OPEN_FIRST, OPEN_AT_MOST)
             return Breaker(window, now + timedelta(seconds=seconds), seconds)
         return Breaker(window, self.open_until, self.open_seconds)
@@ -147,29 +147,31 @@ def stop(ledger: Ledger, lane: str, reason: str, remedy: str) -> None:
 
 
 def pause(ledger: Ledger, lane: str, until: datetime) -> None:
-    """Let nothing go before `until`: Emarsys asked for it."""
-    ledger.write(lambda connection: _set(connection, lane, paused_until=until))
+    """Let nothing go before `until`: Emarsys asked for it. A longer pause stays."""
+    shorter = sa.or_(table.c.paused_until.is_(None), table.c.paused_until < until)
+    update = sa.update(table).where(table.c.lane == lane, shorter).values(paused_until=until)
+    ledger.write(lambda connection: connection.execute(update))
 
 
 def resume(ledger: Ledger, lane: str, by: str, note: str) -> None:
     """Let a stopped lane, or one with an open breaker, go again. Audited."""
 
     def work(connection: Connection) -> None:
-        _set(connection, lane, **_AT_REST)
+        _set(connection, lane, **_GOING, breaker_window="", breaker_open_until=None, breaker_open_seconds=0)
         write_audit(connection, ledger.clock(), by, "resume", lane, note)
 
     ledger.write(work)
 
 
-def observe_call(ledger: Ledger, lane: str, *, answered: bool) -> Breaker:
-    """Let the breaker know how a call went; an answer also ends a stop and a pause. Returns the breaker."""
+def observe_call(ledger: Ledger, lane: str, *, answered: bool, started: datetime) -> Breaker:
+    """Let the breaker know how a call went. An answer to a call that began after a stop ends the stop."""
 
     def work(connection: Connection) -> Breaker:
         row = connection.execute(sa.select(table).where(table.c.lane == lane).with_for_update()).one()
         before = Breaker(row.breaker_window, row.breaker_open_until, row.breaker_open_seconds)
         after = before.after(answered=answered, now=ledger.clock())
-        if answered and (row.stopped_at is not None or row.paused_until is not None):
-            _set(connection, lane, **_AT_REST)
+        if answered and row.stopped_at is not None and row.stopped_at < started:
+            _set(connection, lane, **_GOING)
         if after != before:
             _set(
                 connection,
@@ -183,22 +185,14 @@ def observe_call(ledger: Ledger, lane: str, *, answered: bool) -> Breaker:
     return ledger.write(work)
 
 
-_AT_REST = {
-    "stopped_at": None,
-    "stop_reason": None,
-    "stop_remedy": None,
-    "paused_until": None,
-    "breaker_window": "",
-    "breaker_open_until": None,
-    "breaker_open_seconds": 0,
-}
+_GOING = {"stopped_at": None, "stop_reason": None, "stop_remedy": None}
 
 
 def _set(connection: Connection, lane: str, **values: object) -> None:
     connection.execute(sa.update(table).where(table.c.lane == lane).values(values))
 
 
-def _as_dispatcher(ledger: Ledger, dispatcher: Dispatcher, **values: object) -> bool:
-    own = sa.and_(table.c.lane == dispatcher.lane, table.c.dispatcher_token == dispatcher.token)
+def _as_dispatcher(ledger: Ledger, holder: Dispatcher, **values: object) -> bool:
+    own = sa.and_(table.c.lane == holder.lane, table.c.dispatcher_token == holder.token)
     update = sa.update(table).where(own).values(values)
     return ledger.write(lambda connection: connection.execute(update).rowcount == 1)

@@ -29,7 +29,7 @@ from prima_emarsys.sync.database import Database, LedgerUnusable, batches, inser
 from prima_emarsys.sync.failpoints import failpoint
 from prima_emarsys.sync.payload import carry_over
 from prima_emarsys.sync.refusals import DIFFERS, DISPUTES, POISON, POISON_LOSSES, treatment
-from prima_emarsys.sync.schema import audit, meta
+from prima_emarsys.sync.schema import Utc, audit, meta
 from prima_emarsys.sync.schema import lane as lane_table
 from prima_emarsys.sync.schema import sync_record as record
 
@@ -380,10 +380,7 @@ class Ledger:
     def extend(self, claim: Claim, lease: timedelta) -> bool:
         """Prolong the lease; False if any of the records is no longer held, and then nothing may be sent."""
         until = self.clock() + lease
-        held = self.write(
-            lambda connection: connection.execute(_held(claim).values(lease_until=until)).rowcount,
-        )
-        return held == len(claim.records)
+        return self._change_held(claim, lease_until=until) == len(claim.records)
 
     def acknowledge(self, claim: Claim, accepted: Iterable[str], refused: Mapping[str, Refusal]) -> Acknowledged:
         """Write down what Emarsys accepted and what it refused. Changes nothing for a lease that was lost.
@@ -396,16 +393,14 @@ class Ledger:
         part = claim if len(accepted) == len(claim.records) else claim.part(accepted)
 
         def work(connection: Connection) -> Acknowledged:
-            acknowledged = connection.execute(_acknowledged(part, now)).rowcount if accepted else 0
+            acknowledged = _change(connection, _held(part), _acknowledged(now)) if accepted else 0
             quarantined = again = 0
-            for key, refusal in refused.items():
-                cured_by_repeat = treatment(refusal.code).repeats
-                row = connection.execute(
-                    _refused(claim.part([key]), refusal, now, cured_by_repeat).returning(record.c.quarantine_code)
-                ).one_or_none()
-                if row is not None:
-                    quarantined += row.quarantine_code is not None
-                    again += row.quarantine_code is None
+            for key, refusal in sorted(refused.items()):
+                held = _held(claim.part([key]))
+                stands = sa.and_(held, _refusal_stands(refusal))
+                set_aside = _change(connection, stands, _refused(now) | _quarantine(refusal.code, refusal.text, now))
+                again += 0 if set_aside else _change(connection, held, _refused(now))
+                quarantined += set_aside
             failpoint("before_ack_commit")
             lost = len(accepted) + len(refused) - acknowledged - quarantined - again
             return Acknowledged(acknowledged, quarantined, again, lost)
@@ -416,7 +411,7 @@ class Ledger:
 
     def defer(self, claim: Claim, until: datetime, *, counts_attempt: bool) -> int:
         """Give the records back, certainly not applied, to be sent again from `until` on. Returns how many."""
-        return self._give_back(
+        return self._change_held(
             claim,
             next_attempt_at=_later_of(record.c.in_doubt_until, until),
             attempts=record.c.attempts + int(counts_attempt),
@@ -430,34 +425,46 @@ class Ledger:
         more, and the record waits for a person. Returns how many records were given back.
         """
         now = self.clock()
-        given_up = sa.and_(_UNMOVED, record.c.disputes + 1 >= DISPUTES) if differs else sa.false()
-        text = "Emarsys accepts the contact and then holds other values"
-        return self._give_back(
-            claim,
-            next_attempt_at=now + grace,
-            in_doubt_until=now + grace,
-            may_have_reached=True,
-            disputes=record.c.disputes + int(differs),
-            **_quarantine(given_up, DIFFERS, text, now),
+        values = {
+            "next_attempt_at": now + grace,
+            "in_doubt_until": now + grace,
+            "may_have_reached": True,
+            "disputes": record.c.disputes + int(differs),
             **_NO_LEASE,
-        )
+        }
+        set_aside = values | _quarantine(DIFFERS, "Emarsys accepts the record and then holds other values", now)
+        given_up = sa.and_(_UNMOVED, record.c.disputes + 1 >= DISPUTES) if differs else sa.false()
+
+        def work(connection: Connection) -> int:
+            waiting = _change(connection, sa.and_(_held(claim), given_up), set_aside) if differs else 0
+            return waiting + _change(connection, _held(claim), values)
+
+        return self.write(work)
 
     def abandon(self, claim: Claim) -> int:
         """Give the records back as if the lease had ended: the sender failed in a way that nobody foresaw."""
-        return self._give_back(claim, **_lost(self.clock()))
-
-    def _give_back(self, claim: Claim, **values: Any) -> int:
-        return self.write(lambda connection: connection.execute(_held(claim).values(values)).rowcount)
+        return self._lose(_held(claim))
 
     def expire_leases(self, lane: str) -> int:
         """Take back what a dead sender left: due again, in doubt. Returns how many records."""
+        return self._lose(sa.and_(record.c.lane == lane, IS_LEASED, record.c.lease_until <= self.clock()))
+
+    def _lose(self, where: sa.ColumnElement[bool]) -> int:
+        """Give back records whose lease ended without an answer; one that was sent alone is set aside."""
         now = self.clock()
-        ended = sa.and_(record.c.lane == lane, IS_LEASED, record.c.lease_until < now)
-        return self.write(
-            lambda connection: connection.execute(
-                sa.update(record).where(*_in_key_order(ended)).values(**_lost(now))
-            ).rowcount
-        )
+        alone = sa.and_(where, record.c.lease_losses >= POISON_LOSSES, _UNMOVED)
+        values = {
+            "lease_losses": record.c.lease_losses + 1,
+            "in_doubt_until": now,
+            "next_attempt_at": now,
+            "may_have_reached": True,
+            **_NO_LEASE,
+        }
+        set_aside = values | _quarantine(POISON, "sending it alone ended the process", now)
+        return self.write(lambda c: _change(c, alone, set_aside) + _change(c, where, values))
+
+    def _change_held(self, claim: Claim, **values: Any) -> int:
+        return self.write(lambda connection: _change(connection, _held(claim), values))
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -535,17 +542,14 @@ class Ledger:
         def clear(connection: Connection, chosen: sa.ColumnElement[bool]) -> int:
             where = sa.and_(record.c.lane == lane, record.c.acked_hash.is_not(None), chosen)
             now = self.clock()
-            return connection.execute(
-                sa.update(record)
-                .where(*_in_key_order(where))
-                .values(
-                    acked_hash=None,
-                    acked_at=None,
-                    may_have_reached=True,
-                    next_attempt_at=now,
-                    first_dirty_at=sa.func.coalesce(record.c.first_dirty_at, sa.bindparam("now", now)),
-                )
-            ).rowcount
+            values = {
+                "acked_hash": None,
+                "acked_at": None,
+                "may_have_reached": True,
+                "next_attempt_at": now,
+                "first_dirty_at": sa.func.coalesce(record.c.first_dirty_at, sa.literal(now, Utc)),
+            }
+            return _change(connection, where, values)
 
         return self._by_a_person(lane, keys, by, note, "clear-acknowledgement", clear)
 
@@ -554,11 +558,8 @@ class Ledger:
 
         def let_go(connection: Connection, chosen: sa.ColumnElement[bool]) -> int:
             where = sa.and_(record.c.lane == lane, IS_QUARANTINED, chosen)
-            return connection.execute(
-                sa.update(record)
-                .where(*_in_key_order(where))
-                .values(attempts=0, disputes=0, lease_losses=0, next_attempt_at=self.clock(), **_NO_QUARANTINE)
-            ).rowcount
+            fresh = {"attempts": 0, "disputes": 0, "lease_losses": 0, "next_attempt_at": self.clock()}
+            return _change(connection, where, fresh | _NO_QUARANTINE)
 
         return self._by_a_person(lane, keys, by, note, "release", let_go)
 
@@ -616,7 +617,7 @@ def _rows_by_key(connection: Connection, lane: str, keys: Iterable[str]) -> dict
 
 
 def _column(connection: Connection, select: sa.Select[tuple[str]], condition: sa.ColumnElement[bool]) -> list[str]:
-    return [key for (key,) in connection.execute(select.where(condition))]
+    return [row.key for row in connection.execute(select.where(condition))]
 
 
 def _blank_row(lane: str, key: str, now: datetime) -> dict[str, Any]:
@@ -689,11 +690,15 @@ def _changed_row(row: sa.Row[Any], one: Desired, digest: str, mapping_version: s
     }
 
 
-def _in_key_order(where: sa.ColumnElement[bool]) -> tuple[sa.ColumnElement[bool], ...]:
-    """`where`, its rows locked in key order first: two multi-row updates in heap order would deadlock in PostgreSQL."""
-    locked = sa.select(record.c.lane, record.c.key).where(where).order_by(record.c.lane, record.c.key).with_for_update()
-    chosen = locked.cte("locked")
-    return (sa.tuple_(record.c.lane, record.c.key).in_(sa.select(chosen.c.lane, chosen.c.key)),)
+def _change(connection: Connection, where: sa.ColumnElement[bool], values: Mapping[str, Any]) -> int:
+    """Update the records that `where` names; returns how many.
+
+    In PostgreSQL they are locked in key order first: two multi-row updates in heap order would deadlock.
+    """
+    if connection.dialect.name == "postgresql":
+        locked = sa.select(sa.literal(1)).select_from(record).where(where)
+        connection.execute(locked.order_by(record.c.lane, record.c.key).with_for_update())
+    return connection.execute(sa.update(record).where(where).values(dict(values))).rowcount
 
 
 def _claim(
@@ -721,71 +726,49 @@ def _claim(
     )
 
 
-def _held(claim: Claim) -> sa.Update:
-    """An update of the claim's records that the claim still holds."""
-    where = record.c.lease_token == claim.token
-    if not claim.whole:
-        where = sa.and_(where, record.c.lane == claim.lane, record.c.key.in_(list(claim.records)))
-    return sa.update(record).where(*_in_key_order(where))
+def _held(claim: Claim) -> sa.ColumnElement[bool]:
+    """The claim's records that the claim still holds."""
+    held = record.c.lease_token == claim.token
+    return held if claim.whole else sa.and_(held, record.c.lane == claim.lane, record.c.key.in_(list(claim.records)))
 
 
-def _acknowledged(claim: Claim, now: datetime) -> sa.Update:
-    return _held(claim).values(
-        acked_hash=record.c.inflight_hash,
-        acked_at=now,
-        payload=sa.case((sa.or_(_UNMOVED, IS_FILTERED), None), else_=record.c.payload),
-        first_dirty_at=sa.case((sa.or_(_UNMOVED, IS_FILTERED), None), else_=sa.literal(now, record.c.acked_at.type)),
-        may_have_reached=sa.not_(_UNMOVED),
-        in_doubt_until=None,
-        attempts=0,
-        disputes=0,
-        lease_losses=0,
-        next_attempt_at=now,
+def _acknowledged(now: datetime) -> dict[str, Any]:
+    done = sa.or_(_UNMOVED, IS_FILTERED)
+    return {
+        "acked_hash": record.c.inflight_hash,
+        "acked_at": now,
+        "payload": sa.case((done, None), else_=record.c.payload),
+        "first_dirty_at": sa.case((done, None), else_=sa.literal(now, Utc)),
+        "may_have_reached": sa.not_(_UNMOVED),
+        "in_doubt_until": None,
+        "attempts": 0,
+        "disputes": 0,
+        "lease_losses": 0,
+        "next_attempt_at": now,
         **_NO_LEASE,
-    )
+    }
 
 
-def _refused(claim: Claim, refusal: Refusal, now: datetime, cured_by_repeat: bool) -> sa.Update:
-    stands = sa.and_(_UNMOVED, sa.not_(IS_FILTERED))
-    if cured_by_repeat:
-        stands = sa.and_(stands, record.c.disputes + 1 >= DISPUTES)
-    return _held(claim).values(
-        disputes=record.c.disputes + 1,
-        in_doubt_until=None,
-        next_attempt_at=now,
-        **_quarantine(stands, refusal.code, refusal.text, now),
-        **_NO_LEASE,
-    )
+def _refusal_stands(refusal: Refusal) -> sa.ColumnElement[bool]:
+    """Whether a refused record must wait for a person: it is still what was sent, and a repeat cures nothing."""
+    unmoved = sa.and_(_UNMOVED, sa.not_(IS_FILTERED))
+    return sa.and_(unmoved, record.c.disputes + 1 >= DISPUTES) if treatment(refusal.code).repeats else unmoved
 
 
-def _quarantine(condition: sa.ColumnElement[bool], code: str, text: str, now: datetime) -> dict[str, Any]:
-    """Values that set a record aside where `condition` holds, and leave it as it is elsewhere."""
-    values = {
+def _refused(now: datetime) -> dict[str, Any]:
+    return {"disputes": record.c.disputes + 1, "in_doubt_until": None, "next_attempt_at": now, **_NO_LEASE}
+
+
+def _quarantine(code: str, text: str, now: datetime) -> dict[str, Any]:
+    return {
         "quarantine_code": code,
         "quarantine_text": text[:500],
         "quarantine_owner": str(treatment(code).owner),
         "quarantine_since": now,
     }
-    return {
-        name: sa.case((condition, sa.literal(value, record.c[name].type)), else_=record.c[name])
-        for name, value in values.items()
-    }
-
-
-def _lost(now: datetime) -> dict[str, Any]:
-    """Values of a record whose lease ended without an answer."""
-    alone = sa.and_(record.c.lease_losses >= POISON_LOSSES, _UNMOVED)
-    return {
-        "lease_losses": record.c.lease_losses + 1,
-        "in_doubt_until": now,
-        "next_attempt_at": now,
-        "may_have_reached": True,
-        **_quarantine(alone, POISON, "sending it alone ended the process", now),
-        **_NO_LEASE,
-    }
 
 
 def _later_of(moment: sa.ColumnElement[datetime | None], other: datetime) -> sa.ColumnElement[datetime]:
     """The later of a column, which may be null, and a moment."""
-    given = sa.literal(other, record.c.next_attempt_at.type)
+    given = sa.literal(other, Utc)
     return sa.case((moment > given, moment), else_=given)
