@@ -32,6 +32,7 @@ from prima_emarsys.emarsys.redaction import RedactingFilter, redact
 logging.getLogger("urllib3.connectionpool").addFilter(RedactingFilter())
 
 _CONNECT_SECONDS = 10.0
+_HEADERS = {"User-Agent": f"prima-emarsys/{metadata.version('prima-emarsys')}", "Accept-Encoding": "gzip"}
 
 
 class NotSent(Exception):
@@ -170,7 +171,6 @@ class Line:
 
     def __init__(self, threads: int = 8) -> None:
         self._session = requests.Session()
-        self._session.headers["User-Agent"] = f"prima-emarsys/{metadata.version('prima-emarsys')}"
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         # No retries down there: they would repeat a write without the ledger's knowledge.
         adapter = _Adapter(pool_connections=4, pool_maxsize=threads, max_retries=0)
@@ -182,7 +182,7 @@ class Line:
         method: str,
         url: str,
         *,
-        auth: AuthBase,
+        auth: AuthBase | None = None,
         seconds: float,
         body: bytes | str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -191,12 +191,10 @@ class Line:
 
         Raises NotSent, Untrusted (certain: without effect) or Lost (perhaps with effect). Messages hold no secrets.
         """
-        request = self._session.prepare_request(
-            requests.Request(method, url, headers=dict(headers or {}), data=body, auth=auth)
-        )
-        if is_loopback(urlsplit(url).hostname or ""):
-            surroundings: dict[str, Any] = {"proxies": {}}  # no proxy on the way to oneself
-        else:
+        # Prepared without the session, which would add cookies and what a netrc file holds.
+        request = requests.Request(method, url, headers={**_HEADERS, **(headers or {})}, data=body, auth=auth).prepare()
+        surroundings: dict[str, Any] = {"proxies": {}}  # no proxy on the way to oneself
+        if not url.startswith("http://"):
             surroundings = {**self._session.merge_environment_settings(url, {}, None, None, None)}
         with _Call(seconds) as call:
             try:
@@ -205,6 +203,8 @@ class Line:
                 )
             except (OSError, urllib3.exceptions.HTTPError) as error:
                 raise _failure(error, call, seconds) from None
+            if call.cut:  # a reply without a length ends with its connection, so a cut one looks whole
+                raise Lost(f"no whole reply within {seconds:.1f} s")
         return HttpReply(
             response.status_code,
             response.headers,

@@ -172,5 +172,3 @@ def _rows(data: Any) -> list[dict[str, Any]]:
     if isinstance(data, list):
         return data
     raise NotAnswered(Ambiguous("Emarsys answered something else than a list of fields"))
-
-

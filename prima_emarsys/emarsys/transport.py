@@ -15,10 +15,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import orjson
-import requests
 import stamina
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from requests.auth import AuthBase
 
 from prima_emarsys.emarsys.auth import BearerAuth, Credentials, OAuthClient, WsseAuth
 from prima_emarsys.emarsys.exchange import HttpReply, Line, Lost, NotSent, Untrusted, secure
@@ -258,7 +256,7 @@ class Transport:
         if self._skew is None:
             probe = f"{self._account.url}/healthcheck"
             try:
-                self._note_the_clock(self._line.exchange("GET", probe, auth=_Unsigned(), seconds=min(left, 10.0)))
+                self._note_the_clock(self._line.exchange("GET", probe, seconds=min(left, 10.0)))
             except Lost as fault:  # what was lost is the probe; of the call itself nothing was sent
                 raise NotSent(str(fault)) from None
         if self._skew is not None and abs(self._skew) > _SKEW_STOPS:
@@ -286,13 +284,6 @@ class Transport:
 
 
 _SET_THE_CLOCK = "Set the clock of this machine (switch on its time service). WSSE allows five minutes."
-
-
-class _Unsigned(AuthBase):
-    """No credentials, not even those that a netrc file would add."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request
 
 
 def _envelope(body: bytes) -> dict[str, Any]:
