@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from prima_emarsys.emarsys.batch import masked, read_batch, verdict
 from prima_emarsys.emarsys.outcome import (
     Ambiguous,
     Answered,
@@ -20,14 +21,11 @@ from prima_emarsys.emarsys.outcome import (
     Later,
     NotAnswered,
     Outcome,
-    Refusal,
     Stopped,
     TooLarge,
-    classify,
 )
 from prima_emarsys.emarsys.redaction import redact
 from prima_emarsys.emarsys.transport import Reply, Transport
-from prima_emarsys.finding import mask
 
 EMAIL = 3
 MAX_RECORDS = 1000
@@ -69,7 +67,7 @@ class Contacts:
         outcome = self._put(key_field, contacts)
         if not isinstance(outcome, Answered):
             return outcome
-        raced = [key for key, refusal in outcome.refused.items() if isinstance(_verdict(refusal), Later)]
+        raced = [key for key, refusal in outcome.refused.items() if isinstance(verdict(refusal), Later)]
         if not raced:
             return outcome
         repeat = self._put(key_field, {key: contacts[key] for key in raced})
@@ -91,10 +89,10 @@ class Contacts:
             return TooLarge(f"{len(body)} bytes; a call takes {MAX_BYTES}")
         reply = self._transport.call("PUT", "contact/", query={"create_if_not_exists": 1}, body=body)
         if isinstance(reply, Reply):
-            return _accepted(reply, contacts)
+            return read_batch(reply, contacts)
         if isinstance(reply, BatchRefused) and len(contacts) == 1:
             ((key, contact),) = contacts.items()
-            return BatchRefused(reply.code, _masked(reply.text, key, contact))
+            return BatchRefused(reply.code, masked(reply.text, key, contact))
         return reply
 
     def read(self, key_field: int, keys: Sequence[str], fields: Sequence[int]) -> Found | Later | Stopped | Ambiguous:
@@ -182,46 +180,6 @@ def _parts(keys: Iterable[str]) -> Iterator[list[str]]:
 _REPORT = "Report this to the engineers of this project."
 
 
-def _accepted(reply: Reply, contacts: Mapping[str, bytes]) -> Outcome:
-    """Who was refused in a processed upsert, and whether everybody is accounted for.
-
-    `errors` is absent, `[]`, or an object by key value and then code. `ids` mixes text (updated) and integers
-    (created) in an order that means nothing once records were refused: it is only counted.
-    """
-    data = reply.data if isinstance(reply.data, dict) else {}
-    errors, ids = data.get("errors") or {}, data.get("ids")
-    if not isinstance(errors, dict) or not isinstance(ids, list):
-        return _unaccounted(reply, len(contacts), len(contacts))
-    refused: dict[str, Refusal] = {}
-    for key, faults in errors.items():
-        if not isinstance(faults, dict) or not faults:
-            return _unaccounted(reply, len(contacts), len(contacts))
-        code, text = str(next(iter(faults))), "; ".join(str(fault) for fault in faults.values())
-        verdict = _verdict(Refusal(code, redact(text)))
-        if isinstance(verdict, Stopped):
-            return verdict  # the key field or a field is missing in the account: no record can go
-        if key not in contacts:
-            # Some errors stand under an empty or a made-up key. Alone in its call, a record must be the one meant.
-            if len(contacts) > 1:
-                return BatchRefused(code, redact(text))
-            (key,) = contacts
-        refused[key] = Refusal(code, _masked(text, key, contacts[key]))
-    missing = len(contacts) - len(refused) - len(ids)
-    return _unaccounted(reply, missing, len(contacts)) if missing else Answered(refused)
-
-
-def _unaccounted(reply: Reply, missing: int, sent: int) -> Ambiguous:
-    return Ambiguous(
-        f"Emarsys answered, but {abs(missing)} of {sent} contacts are neither accepted nor refused "
-        f"(request {reply.request_id or 'unnamed'})"
-    )
-
-
-def _verdict(refusal: Refusal) -> Outcome:
-    """What a record's own refusal means: the codes are those of a whole request that is refused with 400."""
-    return classify(400, int(refusal.code) if refusal.code.isdecimal() else None, refusal.text)
-
-
 def _found(reply: Reply, key_field: str, wanted: set[str], columns: Sequence[str]) -> Found | Stopped | Ambiguous:
     """Sort a getdata reply by key. Its `errors` is a list, its `result` False when nothing was found.
 
@@ -255,16 +213,3 @@ def _value(value: Any) -> Value:
     if value is None:
         return None
     return [str(one) for one in value] if isinstance(value, list) else str(value)
-
-
-def _masked(text: str, key: str, contact: bytes) -> str:
-    """Emarsys's words without the record's values, which it likes to quote."""
-    try:
-        fields = orjson.loads(contact)
-    except orjson.JSONDecodeError:
-        fields = {}
-    values = {str(value) for value in fields.values() if isinstance(value, str)} | {key}
-    for value in sorted(values, key=len, reverse=True):
-        if len(value) > 2:
-            text = text.replace(value, mask(value))
-    return redact(text)

@@ -62,7 +62,7 @@ def refusal(status: int, code: int, text: str = "no", **headers: str) -> Step:
     return reply({"replyCode": code, "replyText": text, "data": ""}, status, headers)
 
 
-def accepted(keys: Iterable[str], errors: object = None) -> Step:
+def accepted(keys: Iterable[object], errors: object = None) -> Step:
     """An upsert's reply: ids by turns as text and integer, as Emarsys mixes them."""
     ids = [str(n) if n % 2 else n for n, _ in enumerate(keys)]
     return ok({"ids": ids} | ({} if errors is None else {"errors": errors}))
