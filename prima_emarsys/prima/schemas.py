@@ -34,10 +34,10 @@ class Rule:
 
     @property
     def check(self) -> pandera.Check:
-        """The rule for pandera."""
+        """The rule for pandera, whose failure cases show it by `error`: our name."""
         if self.least is not None:
-            return pandera.Check.ge(self.least, name=self.name, error=self.says)
-        return pandera.Check.isin(sorted(self.among), name=self.name, error=self.says)
+            return pandera.Check.ge(self.least, name=self.name, error=self.name)
+        return pandera.Check.isin(sorted(self.among), name=self.name, error=self.name)
 
     def broken(self, table: ibis.Table) -> ibis.expr.types.BooleanValue:
         """True for each row that breaks the rule."""
@@ -80,7 +80,8 @@ def schema(entity: Entity) -> pandera.DataFrameSchema:
         columns[field.name] = pandera.Column(
             pd.ArrowDtype(field.type),
             [rule.check for rule in rules(entity).values() if rule.column == field.name],
-            nullable=may_be_null(entity, column),
+            # A day is there whenever its instant is; one missing value is one breach.
+            nullable=field.name in days or may_be_null(entity, column),
             description=meaning,
         )
     return pandera.DataFrameSchema(
@@ -106,4 +107,4 @@ def violations(entity: Entity) -> dict[str, Callable[[ibis.Table], ibis.expr.typ
 def _times(table: ibis.Table, key: tuple[str, ...]) -> Any:
     """How often each row's key occurs in the table."""
     same_key = ibis.window(group_by=[table[name] for name in key])
-    return table[key[0]].count().over(same_key)
+    return table.count().over(same_key)
