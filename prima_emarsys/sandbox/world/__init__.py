@@ -4,5 +4,6 @@ Everything in it is invented: names, tables, words. It is no copy of any real Pr
 """
 
 from prima_emarsys.sandbox.world.build import WorldSummary, build
+from prima_emarsys.sandbox.world.tick import KINDS, Fact, tick
 
-__all__ = ["WorldSummary", "build"]
+__all__ = ["KINDS", "Fact", "WorldSummary", "build", "tick"]

@@ -101,7 +101,7 @@ def make_people(rng: np.random.Generator, stretch: Stretch, orders_per_account: 
     nth = account - first_account[person]
 
     # When persons order: a window of activity each, and a year with two high seasons.
-    mean = np.where(kind_of_person == TRADE, 2.0, 1.0) * orders_per_account * size / persons
+    mean = np.where(kind_of_person == TRADE, 2.0, 0.88) * orders_per_account * size / persons
     orders_of = np.minimum(rng.poisson(rng.gamma(0.75, mean / 0.75)), 41)
     orders_of = np.where(accounts_of > 1, np.maximum(orders_of, accounts_of), orders_of)
     begin = rng.random(persons) ** 1.3
@@ -266,9 +266,11 @@ class _Who:
         for channel, yes in (("email", 0.62), ("mail", 0.45), ("text", 0.25), ("phone", 0.12), ("mobile", 0.15)):
             dated = asked & ~hard_coded
             answered = self.opened_at + rng.integers(0, 30 * DAY, rows) * self._chance(0.15)
+            answered = np.where(answered > self.stretch.now, self.opened_at, answered)
             consent[f"receive_{channel}"] = flags(~hard_coded & self._chance(yes), mask=~(asked | hard_coded))
-            consent[f"receive_{channel}_at"] = stamps(np.where(dated, np.minimum(answered, self.stretch.now), -1))
-        touched = np.where(self._chance(0.2), self.opened_at + rng.integers(0, 200 * DAY, rows), self.opened_at)
+            consent[f"receive_{channel}_at"] = stamps(np.where(dated, answered, -1))
+        touched = self.opened_at + rng.integers(0, 200 * DAY, rows) * self._chance(0.2)
+        touched = np.where(touched > self.stretch.now, self.opened_at, touched)
         born = self.stretch.now // DAY - rng.integers(18 * 365, 85 * 365, rows)
         gender = pick(["F", "Female", "M", "Male"], np.where(female, 0, 2) + (self.nth > 0))
         phone = join("01632 960", codes(rng.integers(0, 1000, rows), 3))
@@ -297,7 +299,7 @@ class _Who:
             opened_at=stamps(self.opened_at),
             **consent,
             rent_details=flags(self._chance(0.08), mask=~self._chance(0.6)),
-            changed_at=pc.max_element_wise(stamps(np.minimum(touched, self.stretch.now)), *answer_at),
+            changed_at=pc.max_element_wise(stamps(touched), *answer_at),
         )
         return customers, ~blank
 
@@ -327,14 +329,12 @@ class _Who:
         line_2 = where(named, street, const("", rows))
         abroad = self.abroad[owner]
         home_town = pick(words.TOWNS, draw(len(words.TOWNS)))
-        town = where(abroad, pick(words.FOREIGN_TOWNS, draw(len(words.FOREIGN_TOWNS))), home_town)
+        land = draw(len(words.FOREIGN_TOWNS))
+        town = where(abroad, pick(words.FOREIGN_TOWNS, land), home_town)
         area = join(pick(words.POST_AREAS, draw(len(words.POST_AREAS))), codes(draw(19) + 1))
         ending = join(codes(draw(9) + 1), pick(words.POST_ENDS, draw(len(words.POST_ENDS))))
         foreign = codes(10_000 + rng.integers(0, 80_000, rows))
-        country = pick(
-            ["GB", *words.FOREIGN_COUNTRIES],
-            np.where(abroad, 1 + rng.choice(6, rows, p=[0.4, 0.2, 0.15, 0.15, 0.06, 0.04]), 0),
-        )
+        country = where(abroad, pick(words.FOREIGN_COUNTRIES, land), const("GB", rows))
         opened = self.opened_at[owner]
         blank = const("", rows)
         changed = np.where(number > 0, opened + rng.integers(0, 300 * DAY, rows), opened)
@@ -354,6 +354,6 @@ class _Who:
             city=town,
             postcode=where(abroad, foreign, join(area, " ", ending)),
             country=country,
-            changed_at=stamps(np.minimum(changed, self.stretch.now)),
+            changed_at=stamps(np.where(changed > self.stretch.now, opened, changed)),
         )
         return addresses, count

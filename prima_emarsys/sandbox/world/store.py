@@ -29,6 +29,7 @@ _ALSO_INDEXED = {
     "credit_note_line": ("order_number",),
 }
 FLAVOURS: dict[FlavourName, Flavour] = {"contract": CONTRACT}
+"""Every way in which the same world can stand in a database."""
 
 
 class Store:
@@ -122,6 +123,20 @@ class Store:
             yield Rows(self, connection)
 
 
+@contextmanager
+def open_world(url: str) -> Iterator[Store]:
+    """The world that stands at `url`, in the flavour it was built in. Raises `LookupError` if there is none."""
+    store = Store(url, CONTRACT)
+    try:
+        with store.engine.connect() as connection:
+            if not sa.inspect(connection).has_table(_world.name):
+                raise LookupError("the database holds no world of the sandbox; build one first")
+        flavour = next(known for name, known in FLAVOURS.items() if name == store.settings()["flavour"])
+        yield store if flavour is CONTRACT else Store(url, flavour)
+    finally:
+        store.close()
+
+
 _state = sa.MetaData()
 _world = sa.Table("sandbox_world", _state, sa.Column("name", sa.Text), sa.Column("value", sa.Text))
 _case = sa.Table("sandbox_case", _state, sa.Column("name", sa.Text), sa.Column("record", sa.Text))
@@ -181,15 +196,15 @@ class Rows:
         found = self.find(entity, **equals)
         return found[0] if found else None
 
-    def recent(self, entity: str, since: datetime, limit: int) -> list[Row]:
-        """At most `limit` rows written since a naive local moment, the latest first."""
+    def recent(self, entity: str, since: datetime, until: datetime, limit: int) -> list[Row]:
+        """At most `limit` rows written between two naive local moments, the latest first."""
         layout, table = self.store.flavour.layouts[entity], self.store.tables[entity]
         stamp = self._columns(entity, ("changed_at",))
-        bound = self._encoded(entity, {"changed_at": since})
+        first, last = (self._encoded(entity, {"changed_at": at})[stamp[0].name] for at in (since, until))
         key = self._columns(entity, layout.entity.key)
         query = (
             sa.select(table)
-            .where(stamp[0] >= bound[stamp[0].name])
+            .where(stamp[0].between(first, last))
             .order_by(*(column.desc() for column in stamp), *key)
             .limit(limit)
         )
@@ -229,6 +244,15 @@ class Rows:
         (name,) = self.store.flavour.layouts[entity].names(column)
         self._connection.execute(table.update().where(*alike).values({name: sa.literal(text, sa.Text())}))
         return True
+
+    def stamp_first(self, entity: str, count: int, at: datetime) -> None:
+        """Stamp the first `count` rows by key with one moment, as a batch job does."""
+        table = self.store.tables[entity]
+        (leading,) = self._columns(entity, (ENTITIES[entity].key[1],))
+        bound = self._connection.scalar(sa.select(leading).order_by(leading).offset(count).limit(1))
+        self._connection.execute(
+            table.update().where(leading <= bound).values(self._encoded(entity, {"changed_at": at}))
+        )
 
     def note(self, **values: object) -> None:
         """Keep values in `sandbox_world`."""
