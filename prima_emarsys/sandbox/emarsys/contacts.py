@@ -160,73 +160,83 @@ def _rekey(store: Store, before: dict[int, Values], changed: dict[int, Values], 
     store.rekey(gone, come)
 
 
-Plan = list[tuple[str, Check]] | tuple[int, str]
-"""How to check rows with one set of fields: name and check of each, or the refusal that all of them get."""
+Checks = dict[str, Check] | tuple[int, str]
+"""How to check rows with one set of fields: the check of each, or the refusal that all of them get."""
+
+# Below this many rows of one shape, checking them one by one is quicker than by columns.
+_FEW = 8
 
 
 def _valid_rows(account: Account, key: Key, rows: Sequence[Any], written: Written) -> list[tuple[str, Values]]:
-    """Key value and stored values of each row that fits its fields; the others are refused in `written`."""
-    key_name, valid = str(key), []
-    keep_the_rest = account.settings.invalid_row == "store-valid-fields"
-    plans: dict[tuple[str, ...], Plan] = {}
-    for row in rows:
-        if not isinstance(row, dict):
+    """Key value and stored values of each row that fits its fields, in order; the others are refused in `written`."""
+    key_name = str(key)
+    by_shape: dict[tuple[str, ...], list[int]] = {}
+    for place, row in enumerate(rows):
+        if isinstance(row, dict):
+            by_shape.setdefault(tuple(row), []).append(place)
+        else:
             written.refuse("", 2003, "Invalid data format. Array expected")
-            continue
-        raw_key = row.get(key_name)
-        if raw_key is None or raw_key == "":
-            written.refuse("", 2005, f"No value provided for key field: {key}")
-            continue
-        if isinstance(raw_key, list | dict | bool):
-            written.refuse("", 2005, "Invalid key field value: Scalar expected")
-            continue
-        shape = tuple(row)
-        if (plan := plans.get(shape)) is None:
-            plan = plans[shape] = _plan(account, key_name, shape)
-        if isinstance(plan, tuple):
-            written.refuse(str(raw_key), *plan)
-            continue
-        try:
-            values = {name: check(value) for (name, check), value in zip(plan, row.values(), strict=True)}
-        except InvalidValue as invalid:
-            written.refuse(str(raw_key), 2007, str(invalid))
-            if not keep_the_rest:
+    valid: list[tuple[str, Values] | None] = [None] * len(rows)
+    compiled: dict[str, Check] = {}
+    for shape, places in by_shape.items():
+        checks = _checks(account, key_name, shape, compiled)
+        if len(places) >= _FEW and isinstance(checks, dict) and isinstance(key, int) and key_name in checks:
+            columns = dict(zip(shape, zip(*(rows[place].values() for place in places), strict=True), strict=True))
+            if all(columns[key_name]) and all(check.column(columns[name]) for name, check in checks.items()):
+                for place, key_value in zip(places, columns[key_name], strict=True):
+                    valid[place] = key_value, rows[place]
                 continue
-            values = _fitting(plan, row)
-            if key_name not in values:
-                continue
-        key_value = values[key_name] if isinstance(key, int) else values.pop(key_name)
-        valid.append((key_value, values))
-    return valid
+        for place in places:
+            valid[place] = _valid_row(account, key, rows[place], checks, written)
+    return [row for row in valid if row is not None]
 
 
-def _fitting(plan: list[tuple[str, Check]], row: dict[str, Any]) -> Values:
-    values: Values = {}
-    for (name, check), value in zip(plan, row.values(), strict=True):
-        try:
-            values[name] = check(value)
-        except InvalidValue:
-            continue
-    return values
-
-
-def _plan(account: Account, key_name: str, shape: Iterable[str]) -> Plan:
-    fields, over_long = account.store.fields, account.settings.over_long_text
-    plan: list[tuple[str, Check]] = []
+def _checks(account: Account, key_name: str, shape: Iterable[str], compiled: dict[str, Check]) -> Checks:
+    checks: dict[str, Check] = {}
     for name in shape:
         if name in ("id", "uid"):
             if name != key_name:
                 return 2007, "Cannot set id or uid on contact creation"
-            plan.append((name, str))
+            checks[name] = Check(str, lambda _: False)
             continue
-        one = fields.get(int(name)) if name.isascii() and name.isdigit() else None
-        if one is None:
+        one = account.store.fields.get(int(name)) if name.isascii() and name.isdigit() else None
+        if one is None or name != str(one.id):
             return 2006, f"Invalid field id: {name}"
         if one.read_only:
             # That these fields cannot be set is documented; with which code is our choice.
             return 2007, f"Invalid field id: {name}"
-        plan.append((str(one.id), compile_check(one, over_long)))
-    return plan
+        if name not in compiled:
+            compiled[name] = compile_check(one, account.settings.over_long_text)
+        checks[name] = compiled[name]
+    return checks
+
+
+def _valid_row(
+    account: Account, key: Key, row: dict[str, Any], checks: Checks, written: Written
+) -> tuple[str, Values] | None:
+    key_name, raw_key = str(key), row.get(str(key))
+    if raw_key is None or raw_key == "":
+        written.refuse("", 2005, f"No value provided for key field: {key}")
+        return None
+    if isinstance(raw_key, list | dict | bool):
+        written.refuse("", 2005, "Invalid key field value: Scalar expected")
+        return None
+    if isinstance(checks, tuple):
+        written.refuse(str(raw_key), *checks)
+        return None
+    values: Values = {}
+    invalid = None
+    for name, check in checks.items():
+        try:
+            values[name] = check.one(row[name])
+        except InvalidValue as error:
+            invalid = invalid or error
+    if invalid is not None:
+        written.refuse(str(raw_key), 2007, str(invalid))
+        if account.settings.invalid_row == "reject" or key_name not in values:
+            return None
+    key_value = values[key_name] if isinstance(key, int) else values.pop(key_name)
+    return str(key_value), values
 
 
 def getdata(call: Call) -> dict[str, Any]:

@@ -154,9 +154,10 @@ class Store:
         with self._lock:
             if isinstance(key, int):
                 rows = self._db.execute(
+                    # CROSS JOIN keeps SQLite from walking all keys of the field and looking each up in the list.
                     "SELECT k.value, c.id, c.fields FROM json_each(?) AS wanted"
-                    " JOIN contact_key AS k ON k.field = ? AND k.value = wanted.value"
-                    " JOIN contact AS c ON c.id = k.contact",
+                    " CROSS JOIN contact_key AS k ON k.field = ? AND k.value = wanted.value"
+                    " CROSS JOIN contact AS c ON c.id = k.contact",
                     (orjson.dumps(list(dict.fromkeys(values))).decode(), key),
                 )
                 for value, contact, fields in rows:
