@@ -12,9 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from functools import reduce
 
 import ibis
 import ibis.expr.types as ir
+
+from prima_emarsys.rules.identity import Settle
 
 
 class Storage(StrEnum):
@@ -158,6 +161,7 @@ def compose(
     fields: tuple[Field, ...],
     countries: Mapping[str, str],
     as_of: date,
+    settle: Settle,
 ) -> Composed:
     """The desired contacts of the given persons.
 
@@ -168,7 +172,7 @@ def compose(
     home = main_addresses(addresses).select(
         "company", "customer_code", "city", "postcode", "country", *(f"line_{n}" for n in range(1, 7))
     )
-    base = (
+    base = settle(
         leads.inner_join(accounts.select("account", "company", "customer_code", "email_key", "email_fault"), "account")
         .inner_join(
             customers.select(
@@ -213,32 +217,47 @@ def compose(
     for field in FIELDS:
         if field.name not in values:
             values[field.name] = _text(base[field.name])
+    found = settle(
+        base.select(
+            "person_key",
+            "email_fault",
+            unknown_country=(iso.notnull() & country.isnull()).fill_null(False),
+            unbelievable_birth_date=(base.date_of_birth.notnull() & ~believable).fill_null(False),
+            **{field.name: values[field.name] for field in fields},
+        )
+    )
     misfits: dict[str, tuple[ir.BooleanValue, str]] = {
-        "birth_date": (base.date_of_birth.notnull() & ~believable, "is no believable date of birth"),
-        "country": (iso.notnull() & country.isnull(), "is no country that Emarsys knows"),
+        "birth_date": (found.unbelievable_birth_date, "is no believable date of birth"),
+        "country": (found.unknown_country, "is no country that Emarsys knows"),
     }
     for field in fields:
         longest = field.storage.longest
         if longest is not None and field.name != "email":
-            misfits[field.name] = (values[field.name].length() > longest, f"is longer than {longest} characters")
-    sendable = base.email_key.notnull()
+            misfits[field.name] = (found[field.name].length() > longest, f"is longer than {longest} characters")
+    sendable = found.email.notnull()
+    none = ibis.null("string")
     columns = {
-        field.name: misfits[field.name][0].fill_null(False).ifelse(ibis.null("string"), values[field.name])
+        field.name: misfits[field.name][0].fill_null(False).ifelse(none, found[field.name])
         if field.name in misfits
-        else values[field.name]
+        else found[field.name]
         for field in fields
     }
+    # One pass finds whether anybody's field is withheld, a second lists the few.
+    wrong = {f"wrong_{name}": wrong.fill_null(False) for name, (wrong, _) in misfits.items() if name in columns}
+    suspects = settle(
+        found.filter(sendable, reduce(lambda one, other: one | other, wrong.values())).select("person_key", **wrong)
+    )
     withheld = [
-        base.filter(sendable & wrong.fill_null(False)).select(
+        suspects.filter(suspects[f"wrong_{name}"]).select(
             "person_key", field=ibis.literal(name), reason=ibis.literal(reason)
         )
-        for name, (wrong, reason) in misfits.items()
+        for name, (_, reason) in misfits.items()
         if name in columns
     ]
     return Composed(
-        contacts=base.filter(sendable).select("person_key", **columns),
+        contacts=found.filter(sendable).select("person_key", **columns),
         withheld=ibis.union(*withheld),
-        excluded=base.filter(~sendable).select(
-            "person_key", rule=ibis.literal("no-email:") + base.email_fault.fill_null("missing")
+        excluded=found.filter(~sendable).select(
+            "person_key", rule=ibis.literal("no-email:") + found.email_fault.fill_null("missing")
         ),
     )

@@ -191,15 +191,18 @@ def keep_keys(members: ir.Table, links: ir.Table, persons: ir.Table, accounts: i
     wins and the younger rests; when one becomes two, the founder's side keeps the key, and a founder that leaves again
     takes up the key that rested: it is the same person.
     """
-    carried = links.inner_join(members, "account").inner_join(persons, "person_key")
-    claims = carried.select(
-        person_key=links.person_key,
-        root=members.root,
-        created_at=persons.created_at,
+    founded = persons.select("person_key", "created_at", founder="account")
+    carried = (
+        links.select("account", "person_key")
+        .inner_join(members.select("account", "root"), "account")
+        .inner_join(founded, "person_key")
+        .select("account", "person_key", "root", "created_at", "founder")
+    )
+    claims = carried.mutate(
         rank=ibis.row_number().over(
-            group_by=links.person_key,
-            order_by=[(links.account == persons.account).ifelse(0, 1), links.account],
-        ),
+            group_by=carried.person_key,
+            order_by=[(carried.account == carried.founder).ifelse(0, 1), carried.account],
+        )
     ).filter(ibis._.rank == 0)
     oldest = (
         claims.mutate(
@@ -210,16 +213,12 @@ def keep_keys(members: ir.Table, links: ir.Table, persons: ir.Table, accounts: i
     )
     opened = accounts.select("account", "opened_at")
     aged = members.left_join(opened, "account").select(members.account, members.root, opened.opened_at)
-    founders = (
-        aged.mutate(
-            place=ibis.row_number().over(
-                group_by=aged.root,
-                order_by=[aged.opened_at.isnull().ifelse(1, 0), aged.opened_at, aged.account],
-            )
+    ranked = aged.mutate(
+        place=ibis.row_number().over(
+            group_by=aged.root, order_by=[aged.opened_at.isnull().ifelse(1, 0), aged.opened_at, aged.account]
         )
-        .filter(ibis._.place == 0)
-        .select(ibis._.root, new_key=person_key(ibis._.account))
     )
+    founders = ranked.filter(ranked.place == 0).select(ranked.root, new_key=person_key(ranked.account))
     sizes = members.filter(members.email_key.notnull()).group_by("email_key").agg(sharing=ibis._.count())
     return (
         members.left_join(oldest, "root")
@@ -241,20 +240,21 @@ def lead_accounts(persons: ir.Table, accounts: ir.Table, steps: ir.Table) -> ir.
 
     It has not given way in a merge, has a usable e-mail if any has, and was opened last. Columns: person_key, account.
     """
-    candidates = persons.inner_join(accounts, "account").left_join(steps, persons.account == steps.loser)
+    candidates = (
+        persons.select("person_key", "account")
+        .left_join(accounts.select("account", "email_key", "opened_at"), "account")
+        .left_join(steps.select(account="loser", gave_way=True), "account")
+        .select("person_key", "account", "email_key", "opened_at", "gave_way")
+    )
     order = [
-        steps.loser.notnull().ifelse(1, 0),
-        accounts.email_key.isnull().ifelse(1, 0),
-        accounts.opened_at.isnull().ifelse(1, 0),
-        accounts.opened_at.desc(),
-        persons.account.desc(),
+        candidates.gave_way.notnull().ifelse(1, 0),
+        candidates.email_key.isnull().ifelse(1, 0),
+        candidates.opened_at.isnull().ifelse(1, 0),
+        candidates.opened_at.desc(),
+        candidates.account.desc(),
     ]
     return (
-        candidates.select(
-            persons.person_key,
-            persons.account,
-            place=ibis.row_number().over(group_by=persons.person_key, order_by=order),
-        )
+        candidates.mutate(place=ibis.row_number().over(group_by=candidates.person_key, order_by=order))
         .filter(ibis._.place == 0)
         .select("person_key", "account")
     )

@@ -18,7 +18,7 @@ import ibis
 import ibis.expr.types as ir
 
 from prima_emarsys.rules.exact import first_units, in_base
-from prima_emarsys.rules.identity import account_id
+from prima_emarsys.rules.identity import Settle, account_id
 from prima_emarsys.site import SalesRules
 
 COLUMNS = (
@@ -156,10 +156,10 @@ def _row(
     return source.select(**{name: columns[name] for name in COLUMNS})
 
 
-def signed_ledger(books: Books, rules: SalesRules) -> ir.Table:
+def signed_ledger(books: Books, rules: SalesRules, settle: Settle) -> ir.Table:
     """All rows of the signed ledger for the given books (a whole mirror, or the rows of some orders). See `COLUMNS`."""
-    orders = priced_orders(books, rules)
-    lines = _priced_lines(books, orders, rules)
+    orders = settle(priced_orders(books, rules))
+    lines = settle(_priced_lines(books, orders, rules))
     nothing = ibis.literal(0, type="int64")
     sales = _row(
         lines,
@@ -178,7 +178,7 @@ def signed_ledger(books: Books, rules: SalesRules) -> ir.Table:
         posted_on=gone.cancelled_on,
         amounts=_cut(gone, nothing, gone.cancelled, -1),
     )
-    returned = _returned(books, lines)
+    returned = settle(_returned(books, lines))
     returns = _row(
         returned,
         sale_key=returned.key + "|return",

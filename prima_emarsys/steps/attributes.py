@@ -51,7 +51,6 @@ def score_persons(warehouse: Warehouse, rules: AttributeRules, as_of: date, *, w
     """
     progress = Progress(warehouse)
     cursor = None if whole or not warehouse.has(TABLE) else progress.cursor("attributes")
-    log = progress.last()
     links = warehouse.table("core.persons").select("account", "person_key")
     ledger = warehouse.table("core.sales")
     everybody = links.select("person_key").distinct()
@@ -93,7 +92,8 @@ def score_persons(warehouse: Warehouse, rules: AttributeRules, as_of: date, *, w
             warehouse.write(TABLE, scored)
         else:
             warehouse.replace(TABLE, scored, gone=gone, on=["person_key"])
-        progress.move("attributes", log, as_of)
+        # Its own entries are for the steps after it.
+        progress.move("attributes", progress.last(), as_of)
     _count(warehouse, counts)
     return counts
 

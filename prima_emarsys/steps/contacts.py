@@ -66,6 +66,7 @@ def compose_contacts(
         fields=fields,
         countries=countries,
         as_of=as_of,
+        settle=warehouse.settle,
     )
     parts = {
         DESIRED: (composed.contacts, shape),

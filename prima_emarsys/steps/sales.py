@@ -55,7 +55,7 @@ def book_sales(warehouse: Warehouse, rules: SalesRules, *, whole: bool = False) 
     persons = warehouse.table("core.persons").select("account", "person_key")
     if cursor is None:
         before = warehouse.table("core.sales").select("account") if warehouse.has("core.sales") else None
-        ledger = warehouse.settle(signed_ledger(books, rules))
+        ledger = warehouse.settle(signed_ledger(books, rules, warehouse.settle))
         accounts = ledger.select("account")
         accounts = accounts if before is None else accounts.union(before)
         touched = warehouse.settle(persons.semi_join(accounts.distinct(), "account").select("person_key").distinct())
@@ -67,7 +67,9 @@ def book_sales(warehouse: Warehouse, rules: SalesRules, *, whole: bool = False) 
     else:
         stored = warehouse.table("core.sales")
         affected = warehouse.settle(_affected(mirror, books, stored, cursor.at))
-        ledger = warehouse.settle(signed_ledger(_only(books, affected), rules).semi_join(affected, "order_key"))
+        ledger = warehouse.settle(
+            signed_ledger(_only(books, affected), rules, warehouse.settle).semi_join(affected, "order_key")
+        )
         accounts = ledger.select("account").union(
             stored.semi_join(affected, "order_key").select("account"), distinct=True
         )
@@ -89,8 +91,10 @@ def _size(table: ir.Table) -> int:
 
 def _credit_orders(lines: ir.Table, notes: ir.Table) -> ir.Table:
     """Credit lines with the order they refer to: order_key, own_key (of the note), document."""
-    joined = lines.inner_join(
-        notes.select("company", "credit_number", note_order="order_number"), ["company", "credit_number"]
+    joined = (
+        lines.select("company", "credit_number", "order_number")
+        .inner_join(notes.select("company", "credit_number", note_order="order_number"), ["company", "credit_number"])
+        .select("company", "credit_number", "order_number", "note_order")
     )
     number = ibis.coalesce(joined.order_number.nullif(""), joined.note_order.nullif(""))
     return joined.select(

@@ -1,0 +1,30 @@
+"""The front door: everything that Dagster loads, put together on one screen."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from prima_emarsys.defs.automation import nightly_schedule, nightly_truth, sync
+from prima_emarsys.defs.core.assets import persons, sales
+from prima_emarsys.defs.emarsys.assets import contacts, rfm_clv
+from prima_emarsys.defs.prima.assets import customers, orders, returns
+from prima_emarsys.defs.prima.sensors import prima_changes
+from prima_emarsys.defs.proof.assets import contacts as proof_of_contacts
+from prima_emarsys.defs.resources import ProjectResource
+from prima_emarsys.settings import load_settings
+
+
+def build_defs(project: ProjectResource | None = None) -> dg.Definitions:
+    """All definitions; tests give their own project."""
+    return dg.Definitions(
+        assets=[customers, orders, returns, persons, sales, rfm_clv, contacts, proof_of_contacts],
+        jobs=[sync, nightly_truth],
+        schedules=[nightly_schedule(load_settings().site.time_zone)],
+        sensors=[prima_changes],
+        resources={"project": project or ProjectResource()},
+        # Steps of one run follow each other anyway (one warehouse), and a run starts in one second instead of ten.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

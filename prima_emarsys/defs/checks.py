@@ -1,0 +1,57 @@
+"""The catalogue of asset checks: what each promises, and whether a failure stops what follows.
+
+Every check is evaluated in its asset's own step, where the table is open, so that it costs no step of its own. Blocking
+ones stop the rest of their run, and keep `emarsys/contacts` from sending in any later run until they pass again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import dagster as dg
+
+_CATALOGUE: dict[str, list[tuple[str, bool, str]]] = {
+    **{
+        f"prima/{subject}": [
+            ("contract", True, "Every stored row keeps the contract: the schemas of the door, asked of the mirror."),
+            ("complete", True, "The last full read was not suspiciously short. A short one takes nothing out."),
+            ("quarantine", False, "No row of Prima had to be set aside for breaking the contract."),
+        ]
+        for subject in ("customers", "orders", "returns")
+    },
+    "core/persons": [
+        ("no_internal_account", True, "No internal or erased account is part of a person."),
+        ("every_account_placed", True, "Each account is one person's, or excluded by a named rule."),
+        ("identity_exceptions", False, "No merge runs in a circle and no mailbox is shared by many names."),
+    ],
+    "core/sales": [
+        ("ties_to_prima", True, "Sales, charges and credits in the signed ledger tie to Prima, to the fourth decimal."),
+        ("sales_exceptions", False, "Every return and credit has its order, and no line is refunded above its sale."),
+    ],
+    "emarsys/rfm_clv": [
+        ("ties_to_sales", True, "Net value over all persons ties to the signed ledger, to the penny."),
+    ],
+    "emarsys/contacts": [
+        ("every_person_composed", False, "Each person is a desired contact, or excluded by a named rule."),
+        ("every_contact_explained", False, "Each desired contact is acknowledged, or waits for a named reason."),
+        ("nothing_held", False, "The volume guard holds no plan and the lane is not stopped."),
+        ("contact_exceptions", False, "Every value could be sent, and no e-mail address is unusable."),
+    ],
+    "proof/contacts": [
+        ("emarsys_equals_desired", False, "Read back, Emarsys holds exactly the desired contacts."),
+    ],
+}
+
+
+def checks_of(asset: str) -> list[dg.AssetCheckSpec]:
+    """The check specs of an asset such as `prima/customers`."""
+    key = dg.AssetKey(asset.split("/"))
+    return [
+        dg.AssetCheckSpec(name, asset=key, description=promise, blocking=blocking)
+        for name, blocking, promise in _CATALOGUE[asset]
+    ]
+
+
+def blocking_checks(assets: Iterable[str]) -> list[dg.AssetCheckKey]:
+    """Keys of the blocking checks of these assets."""
+    return [spec.key for asset in assets for spec in checks_of(asset) if spec.blocking]

@@ -1,0 +1,147 @@
+"""`emarsys/rfm_clv` and `emarsys/contacts`: what Emarsys should know of a person, and sending it."""
+
+import dagster as dg
+
+from prima_emarsys.defs.checks import blocking_checks, checks_of
+from prima_emarsys.defs.core.assets import StepConfig
+from prima_emarsys.defs.gate import refuse_unless_passed
+from prima_emarsys.defs.resources import ProjectResource
+from prima_emarsys.defs.showing import check_result, counts, described_columns, exceptions, findings_result, table
+from prima_emarsys.project import Project
+from prima_emarsys.rules.contacts import FIELDS
+from prima_emarsys.steps.sending import Sent
+from prima_emarsys.steps.verdicts import Verdict, attributes_tie, every_contact_explained, every_person_composed
+from prima_emarsys.sync import lanes
+from prima_emarsys.sync.plan import LANE
+
+UPSTREAM = ("prima/customers", "prima/orders", "prima/returns", "core/persons", "core/sales", "emarsys/rfm_clv")
+"""Everything upstream of `emarsys/contacts`; a test compares it with the graph."""
+
+_ATTRIBUTES = [field for field in FIELDS if not field.system and field.name not in ("account", "accounts", "trade")]
+
+
+@dg.asset(
+    key=["emarsys", "rfm_clv"],
+    group_name="emarsys",
+    kinds={"ibis"},
+    owners=["team:marketing"],
+    pool="warehouse",
+    deps=[["core", "persons"], ["core", "sales"]],
+    description="What each person has bought, net of refunds: first and last order, value, returns, RFM scores (each "
+    "measure in five equal groups, 5 is best, cut points frozen for the day), a named segment and a lifecycle stage. "
+    "Dates, never ages, so that nobody changes overnight without a reason.",
+    metadata={
+        "dagster/column_schema": described_columns(
+            [
+                ("person_key", "code", "The person."),
+                *((one.name, one.storage.value, one.meaning) for one in _ATTRIBUTES),
+            ]
+        )
+    },
+    check_specs=checks_of("emarsys/rfm_clv"),
+)
+def rfm_clv(config: StepConfig, project: ProjectResource) -> dg.MaterializeResult:
+    """Score the touched persons, and those who cross a date boundary today."""
+    with project.open() as opened:
+        result = opened.attributes(whole=config.whole)
+        with opened.warehouse() as warehouse:
+            tie = attributes_tie(warehouse)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": result.persons,
+            "computed": result.computed,
+            "changed": result.changed,
+            "crossed a date boundary": result.crossed_a_day,
+            "counted for": str(result.as_of),
+            "cut points of": str(result.cut_points_of),
+            "lifecycle stages": counts(result.stages),
+            "segments": counts(result.segments),
+            "whole": result.whole,
+        },
+        check_results=[check_result("ties_to_sales", tie)],
+    )
+
+
+@dg.asset(
+    key=["emarsys", "contacts"],
+    group_name="emarsys",
+    kinds={"ibis", "emarsys"},
+    owners=["team:marketing"],
+    pool="warehouse",
+    deps=[["emarsys", "rfm_clv"], ["core", "persons"], ["prima", "customers"]],
+    description="The contact of each person in Emarsys: identity, address and attributes. Computes what Emarsys should "
+    "hold and sends only the difference to what it acknowledged. Sends nothing while a blocking check upstream is not "
+    "green, or while the volume guard holds the plan. Opt-in is never sent.",
+    metadata={
+        "dagster/column_schema": described_columns(
+            [("person_key", "code", "Key in Emarsys."), *((one.name, one.storage.value, one.meaning) for one in FIELDS)]
+        )
+    },
+    check_specs=checks_of("emarsys/contacts"),
+)
+def contacts(context: dg.AssetExecutionContext, config: StepConfig, project: ProjectResource) -> dg.MaterializeResult:
+    """Compose, plan, send, note what was acknowledged."""
+    refuse_unless_passed(context.instance, blocking_checks(UPSTREAM))
+    with project.open() as opened:
+        composed = opened.compose(whole=config.whole)
+        sent = opened.send(settle_seconds=30)
+        with opened.warehouse() as warehouse:
+            everyone = every_person_composed(warehouse)
+            explained = every_contact_explained(warehouse, opened.ledger.counts(LANE))
+        going = _going(opened, sent)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": composed.contacts,
+            "flow": counts(flow(sent)),
+            "excluded by rule": counts(composed.excluded | sent.excluded),
+            "fields withheld": composed.withheld,
+            "whole": composed.whole,
+            **_delivery(sent),
+            **exceptions(composed.findings),
+        },
+        check_results=[
+            check_result("every_person_composed", everyone),
+            check_result("every_contact_explained", explained),
+            check_result("nothing_held", going),
+            findings_result("contact_exceptions", composed.findings),
+        ],
+    )
+
+
+def flow(sent: Sent) -> dict[str, int]:
+    """planned … unchanged: the counts of one round of sending."""
+    tally = sent.delivered.tally if sent.delivered else None
+    return {
+        "planned": sent.plan.creates + sent.plan.updates,
+        "of them new": sent.plan.creates,
+        "unchanged": sent.plan.unchanged,
+        "handed to the ledger": sent.staged.new + sent.staged.changed,
+        "accepted": tally.acknowledged if tally else 0,
+        "refused": tally.refused if tally else 0,
+        "in doubt": tally.in_doubt if tally else 0,
+        "calls": tally.calls if tally else 0,
+    }
+
+
+def _delivery(sent: Sent) -> dict[str, object]:
+    if sent.delivered is None:
+        return {"held by the volume guard": sent.held or ""}
+    state = sent.delivered.counts
+    places = {
+        "acknowledged": state.acknowledged,
+        "to be sent": state.dirty,
+        "on its way": state.leased,
+        "in doubt": state.in_doubt,
+        "waiting for a person": state.quarantined,
+        **{f"not sent: {rule}": number for rule, number in state.filtered.items()},
+    }
+    return {"ledger": table(["state", "contacts"], list(places.items())), "contacts in the ledger": state.total}
+
+
+def _going(project: Project, sent: Sent) -> Verdict:
+    if sent.held:
+        return Verdict(False, f"The volume guard holds the plan: {sent.held}")
+    lane = lanes.find(project.ledger, LANE)
+    if lane.stopped_at:
+        return Verdict(False, f"The lane is stopped: {lane.stop_reason}. {lane.stop_remedy}")
+    return Verdict(True, "Nothing is held and the lane is open.")

@@ -1,0 +1,91 @@
+"""How counts, tables and verdicts look in Dagster: bounded, in words, nothing personal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import dagster as dg
+
+from prima_emarsys.contract import Entity
+from prima_emarsys.finding import KINDS, Finding, Severity
+from prima_emarsys.steps.verdicts import Verdict
+
+MOST_ROWS = 50
+"""Rows of a table in metadata; Dagster stores every one of them for ever."""
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.MarkdownMetadataValue:
+    """A small Markdown table. Numbers get thousands marks; beyond `MOST_ROWS` it says how many are left out."""
+    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows[:MOST_ROWS]]
+    if len(rows) > MOST_ROWS:
+        lines.append(f"\n… and {len(rows) - MOST_ROWS:,} more")
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "" if value is None else str(value).replace("|", "\\|")
+
+
+def counts(rows: Mapping[str, int | Decimal | str]) -> dg.MarkdownMetadataValue:
+    """A two-column table of names and numbers."""
+    return table(["", "count"], list(rows.items()))
+
+
+def exceptions(findings: Sequence[Finding]) -> dict[str, Any]:
+    """How many exceptions each owner has, and the first ones. Empty without findings."""
+    if not findings:
+        return {}
+    by_kind: dict[tuple[str, str], int] = {}
+    for finding in findings:
+        key = (finding.owned_by.value, finding.kind)
+        by_kind[key] = by_kind.get(key, 0) + 1
+    summary = [(owner, kind, number, KINDS[kind].what_to_do) for (owner, kind), number in sorted(by_kind.items())]
+    first = [(f.owned_by.value, f.kind, f.record, f.detail) for f in findings[:MOST_ROWS]]
+    return {
+        "exceptions by owner": table(["owner", "kind", "number", "what to do"], summary),
+        "exceptions": table(["owner", "kind", "record", "detail"], first),
+        "exception count": len(findings),
+    }
+
+
+def check_result(name: str, verdict: Verdict, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR) -> Any:
+    """A verdict as the result of the asset check `name`."""
+    figures: dict[str, Any] = {"finding": verdict.sentence}
+    if verdict.figures:
+        figures["figures"] = counts(verdict.figures)
+    return dg.AssetCheckResult(passed=verdict.passed, check_name=name, severity=severity, metadata=figures)
+
+
+def findings_result(name: str, findings: Sequence[Finding]) -> Any:
+    """A warning check that is green without exceptions; errors and warnings alike have owners already."""
+    errors = sum(1 for finding in findings if KINDS[finding.kind].severity is Severity.ERROR)
+    sentence = f"{len(findings):,} exceptions are open, {errors:,} of them hold a record back."
+    verdict = Verdict(
+        not findings, sentence if findings else "No exceptions.", {"open": len(findings), "errors": errors}
+    )
+    return check_result(name, verdict, dg.AssetCheckSeverity.WARN)
+
+
+def column_schema(entity: Entity) -> dg.TableSchema:
+    """The contract's columns as Dagster shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                column.type.value,
+                f"{column.meaning}{f' ({column.unit})' if column.unit else ''}",
+                dg.TableColumnConstraints(nullable=not column.required),
+            )
+            for column in entity.columns
+        ]
+    )
+
+
+def described_columns(columns: Sequence[tuple[str, str, str]]) -> dg.TableSchema:
+    """A table schema from (name, type, meaning)."""
+    return dg.TableSchema(columns=[dg.TableColumn(name, kind, meaning) for name, kind, meaning in columns])

@@ -1,0 +1,187 @@
+"""The project put together: settings in, open parts out. The CLI, Dagster's assets and the relay all begin here.
+
+Here belongs how parts are connected for a site; what they do stands in their rooms.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+
+from prima_emarsys.contract import entities_of
+from prima_emarsys.emarsys.auth import OAuthClient, WsseUser
+from prima_emarsys.emarsys.contacts import Contacts
+from prima_emarsys.emarsys.fields import Fields, NewField
+from prima_emarsys.emarsys.transport import Account, Transport
+from prima_emarsys.finding import Finding
+from prima_emarsys.prima.mirror import Landing, Mirror
+from prima_emarsys.prima.sql import SqlReader
+from prima_emarsys.proof.contacts import ContactsProof, prove_contacts
+from prima_emarsys.rules.contacts import Field, site_fields
+from prima_emarsys.settings import Settings
+from prima_emarsys.steps.attributes import AttributeCounts, score_persons
+from prima_emarsys.steps.contacts import ContactCounts, compose_contacts
+from prima_emarsys.steps.persons import PersonsCounts, resolve_persons
+from prima_emarsys.steps.sales import SalesCounts, book_sales
+from prima_emarsys.steps.sending import ContactSender, Sent, send_contacts
+from prima_emarsys.sync.deliver import Policy
+from prima_emarsys.sync.exceptions import observe
+from prima_emarsys.sync.ledger import Ledger
+from prima_emarsys.sync.people import People
+from prima_emarsys.sync.plan import Route
+from prima_emarsys.warehouse import Warehouse, open_warehouse
+
+
+class Project:
+    """One site's connections, opened when first needed. Close it to give them back."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.site = settings.site
+        self._lock = threading.Lock()
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def warehouse(self) -> Iterator[Warehouse]:
+        """The warehouse, for as short a time as possible: the embedded engine is exclusive between processes."""
+        url = self.settings.warehouse_url.get_secret_value()
+        with open_warehouse(url, memory=self.settings.warehouse_memory) as warehouse:
+            yield warehouse
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger, created if it is missing."""
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        return Ledger.open(
+            self.settings.ledger_url.get_secret_value(), self.settings.hash_key, environment=self.site.site
+        )
+
+    @cached_property
+    def prima(self) -> SqlReader:
+        """The reader of Prima; refuses a role that may write, unless the site file allows it."""
+        reader = SqlReader(self.settings.secret(self.site.prima.url).get_secret_value(), self.site)
+        reader.probe()
+        return reader
+
+    @cached_property
+    def emarsys(self) -> Transport:
+        """The signed-in way to Emarsys."""
+        site = self.site.emarsys
+        client, secret = self.settings.secret(site.client).get_secret_value(), self.settings.secret(site.secret)
+        if site.api == "v2":
+            credentials: OAuthClient | WsseUser = WsseUser(username=client, secret=secret)
+        else:
+            token = {"token_url": self.settings.secret(site.token_url).get_secret_value()} if site.token_url else {}
+            credentials = OAuthClient(client_id=client, client_secret=secret, **token)
+        url = {"url": self.settings.secret(site.url).get_secret_value()} if site.url else {}
+        return Transport(Account(credentials=credentials, deadline=site.call_deadline_seconds, **url))
+
+    @cached_property
+    def contact_fields(self) -> tuple[Field, ...]:
+        """The attributes that this site sends."""
+        return site_fields(self.site.emarsys.fields)
+
+    @cached_property
+    def route(self) -> Route:
+        """Attribute → field id in this Emarsys account; custom fields that are missing are created if allowed.
+
+        Raises `FieldsUnusable`, which says for each field what is wrong and what to ask Emarsys for.
+        """
+        fields = Fields(self.emarsys)
+        custom = {
+            one.string_id: NewField(f"Prima {one.name.replace('_', ' ')}", one.storage.value)
+            for one in self.contact_fields
+            if not one.system and self.site.emarsys.create_fields
+        }
+        key = self.site.emarsys.key_field
+        found = fields.resolve([key, *(one.string_id for one in self.contact_fields)], custom)
+        fields.require_index(found[key])
+        return Route(found[key].id, {one.name: found[one.string_id].id for one in self.contact_fields})
+
+    @cached_property
+    def countries(self) -> dict[str, str]:
+        """Country code → choice id in this Emarsys account."""
+        return Fields(self.emarsys).country_ids()
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        for name in ("ledger", "prima"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()
+
+    def latest_marks(self, subject: str) -> dict[str, str]:
+        """How far Prima itself has got, by entity of the subject; for the sensor, so without the probe."""
+        reader = SqlReader(self.settings.secret(self.site.prima.url).get_secret_value(), self.site)
+        try:
+            return {entity.name: str(reader.latest(entity) or "") for entity in entities_of(subject)}
+        finally:
+            reader.close()
+
+    # -- flows -------------------------------------------------------------------------------------------------------
+
+    def read(self, subject: str, *, sweep: bool = False) -> list[Landing]:
+        """Bring the mirror of one subject (`customers`, `orders`, `returns` …) up to date with Prima."""
+        landings = []
+        with self.warehouse() as warehouse:
+            mirror = Mirror(warehouse)
+            for entity in entities_of(subject):
+                landings.append(
+                    mirror.land(self.prima, entity.name, sweep=sweep, short_share=self.site.prima.short_read_share)
+                )
+        self._observe(f"prima/{subject}", [finding for landing in landings for finding in landing.findings])
+        return landings
+
+    def persons(self, *, whole: bool = False) -> PersonsCounts:
+        """Bring `core/persons` up to date."""
+        with self.warehouse() as warehouse:
+            counts = resolve_persons(warehouse, People(self.ledger), self.site.identity, whole=whole)
+        self._observe("core/persons", counts.findings)
+        return counts
+
+    def sales(self, *, whole: bool = False) -> SalesCounts:
+        """Bring `core/sales` up to date."""
+        with self.warehouse() as warehouse:
+            counts = book_sales(warehouse, self.site.sales, whole=whole)
+        self._observe("core/sales", counts.findings)
+        return counts
+
+    def attributes(self, *, whole: bool = False) -> AttributeCounts:
+        """Bring `emarsys/rfm_clv` up to date for the site's day."""
+        with self.warehouse() as warehouse:
+            return score_persons(warehouse, self.site.attributes, self.settings.today, whole=whole)
+
+    def compose(self, *, whole: bool = False) -> ContactCounts:
+        """Bring the desired contacts up to date."""
+        with self.warehouse() as warehouse:
+            counts = compose_contacts(warehouse, self.contact_fields, self.countries, self.settings.today, whole=whole)
+        self._observe("emarsys/contacts", counts.findings)
+        return counts
+
+    def send(self, *, settle_seconds: float = 0.0) -> Sent:
+        """Send every contact that differs from what Emarsys acknowledged."""
+        site = self.site.emarsys
+        policy = Policy(parallel=site.parallel, lease=2 * site.call_deadline_seconds, grace=site.in_doubt_seconds)
+        sender = ContactSender(Contacts(self.emarsys), self.route)
+        return send_contacts(
+            self.warehouse, self.ledger, sender, self.route, site.volume, policy, settle_seconds=settle_seconds
+        )
+
+    def prove(self) -> ContactsProof:
+        """Read Emarsys back and compare it with the desired contacts."""
+        contacts = Contacts(self.emarsys)
+        held = contacts.query(self.route.key_field, list(self.route.fields.values()))
+        personal = frozenset(field.name for field in self.contact_fields if field.personal)
+        with self.warehouse() as warehouse:
+            proof = prove_contacts(warehouse, self.ledger, held, self.route, personal)
+        self._observe("proof/contacts", proof.findings)
+        return proof
+
+    def _observe(self, scope: str, findings: list[Finding]) -> None:
+        owners = self.site.owners
+        owned = [
+            Finding(f.kind, f.record, f.detail, owners.get(f.kind, f.owner), f.money, f.currency) for f in findings
+        ]
+        observe(self.ledger, scope, owned)

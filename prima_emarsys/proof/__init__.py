@@ -1,0 +1,1 @@
+"""Does Emarsys hold what Prima holds? Reads both sides; sends nothing."""

@@ -1,0 +1,154 @@
+"""Business checks over whole tables, computed where the tables are: what must hold, and by how much it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import ibis
+import ibis.expr.types as ir
+
+from prima_emarsys.contract import ENTITIES
+from prima_emarsys.prima.mirror import Mirror
+from prima_emarsys.prima.schemas import KEY_UNIQUE, violations
+from prima_emarsys.rules.sales import CHARGE
+from prima_emarsys.sync.ledger import Counts
+from prima_emarsys.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found. `figures` are counts and sums that explain it; nothing personal."""
+
+    passed: bool
+    sentence: str
+    figures: Mapping[str, int | Decimal | str] = field(default_factory=dict)
+
+
+def mirror_keeps_contract(warehouse: Warehouse, names: list[str]) -> Verdict:
+    """No stored row of these entities breaks the contract: the door's rules, asked of what is already inside."""
+    broken: dict[str, int] = {}
+    mirror = Mirror(warehouse)
+    for name in names:
+        table = mirror.live(name)
+        rules = {rule: find for rule, find in violations(ENTITIES[name]).items() if rule != KEY_UNIQUE}
+        counted = warehouse.read(table.agg(**{rule: _count(find(table)) for rule, find in rules.items()})).to_pylist()[
+            0
+        ]
+        keys = table.group_by(list(ENTITIES[name].key)).agg(rows=ibis._.count()).filter(ibis._.rows > 1)
+        broken |= {f"{name}: {rule}": int(rows) for rule, rows in counted.items() if rows}
+        if twice := int(keys.count().execute()):
+            broken[f"{name}: key is not unique"] = twice
+    if broken:
+        return Verdict(False, f"{sum(broken.values()):,} breaches of the contract in the mirror.", broken)
+    return Verdict(True, "Every row in the mirror keeps the contract.")
+
+
+def _count(condition: ir.BooleanValue) -> ir.IntegerValue:
+    return condition.fill_null(False).ifelse(1, 0).sum().fill_null(0)
+
+
+def no_internal_person(warehouse: Warehouse) -> Verdict:
+    """No account that a rule excludes belongs to a person."""
+    accounts, persons = warehouse.table("core.accounts"), warehouse.table("core.persons")
+    slipped = persons.semi_join(accounts.filter(accounts.excluded.notnull()), "account")
+    return _none(slipped, "internal or erased accounts are part of a person")
+
+
+def every_account_placed(warehouse: Warehouse) -> Verdict:
+    """Each account in the mirror is one person's, or excluded by a named rule: none is lost."""
+    accounts, persons = warehouse.table("core.accounts"), warehouse.table("core.persons")
+    lost = accounts.filter(accounts.excluded.isnull()).anti_join(persons, "account")
+    missing = warehouse.size("core.accounts") - int(Mirror(warehouse).live("customer").count().execute())
+    if missing:
+        return Verdict(
+            False, f"The accounts differ from the mirror's customers by {missing:,}.", {"difference": missing}
+        )
+    return _none(lost, "accounts belong to nobody and no rule excludes them")
+
+
+def sales_tie(warehouse: Warehouse) -> Verdict:
+    """The signed ledger ties to the mirror, summed the other way round and in the order currency.
+
+    Mirror: order lines less cancelled value, plus charges, less credit notes. Ledger: everything but returns that wait
+    for their credit. Orders that the ledger leaves out count on neither side. The lines' part must be exact to the
+    fourth decimal, since cuts of a line add up to the line.
+    """
+    mirror, ledger = Mirror(warehouse), warehouse.table("core.sales")
+    lines, orders = mirror.live("sales_order_line"), mirror.live("sales_order")
+    known = lines.semi_join(orders, ["company", "order_number"])
+    credits = mirror.live("credit_note_line").semi_join(
+        mirror.live("credit_note").filter(ibis._.status == "finalised"), ["company", "credit_number"]
+    )
+    theirs = {
+        "sold": known.value_incl_vat.sum(),
+        "charged": mirror.live("order_charge").semi_join(orders, ["company", "order_number"]).value_incl_vat.sum(),
+        "credited": credits.value_incl_vat.sum(),
+    }
+    ours = {
+        "sold": ledger.filter(ledger.kind == "sale", ledger.nature != CHARGE),
+        "charged": ledger.filter(ledger.kind == "sale", ledger.nature == CHARGE),
+        "credited": ledger.filter(ledger.kind == "credit"),
+    }
+    figures: dict[str, int | Decimal | str] = {}
+    for name, total in theirs.items():
+        prima = _amount(warehouse, total)
+        booked = _amount(warehouse, ours[name].value_incl_vat.sum())
+        if name == "credited":
+            booked = -booked
+        if prima != booked:
+            figures |= {
+                f"{name} in Prima": prima,
+                f"{name} in the ledger": booked,
+                f"{name} difference": booked - prima,
+            }
+    if figures:
+        return Verdict(False, "The signed ledger does not tie to Prima.", figures)
+    return Verdict(True, "Sales, charges and credits in the ledger tie to Prima to the fourth decimal.")
+
+
+def attributes_tie(warehouse: Warehouse) -> Verdict:
+    """Net value over all persons equals the counted rows of the signed ledger of their accounts, to the penny."""
+    ledger, persons = warehouse.table("core.sales"), warehouse.table("core.persons")
+    counted = ledger.filter(ledger.excluded.isnull(), ledger.nature != CHARGE)
+    books = _amount(warehouse, counted.semi_join(persons, "account").base_incl_vat.sum())
+    persons_net = _amount(warehouse, warehouse.table("emarsys.rfm_clv").net_value.sum())
+    if books != persons_net:
+        figures = {"ledger": books, "persons": persons_net, "difference": persons_net - books}
+        return Verdict(False, f"Net value differs from the books by {persons_net - books}.", figures)
+    return Verdict(True, f"Net value {persons_net:,} ties to the books to the penny.", {"net": persons_net})
+
+
+def every_person_composed(warehouse: Warehouse) -> Verdict:
+    """Each person is a desired contact, or excluded by a named rule."""
+    persons = warehouse.table("core.persons").select("person_key").distinct()
+    contacts = warehouse.table("emarsys.contacts").select("person_key")
+    excluded = warehouse.table("emarsys.contacts_excluded").select("person_key")
+    return _none(persons.anti_join(contacts.union(excluded), "person_key"), "persons are neither sent nor excluded")
+
+
+def every_contact_explained(warehouse: Warehouse, counts: Counts) -> Verdict:
+    """The ledger accounts for every desired contact: acknowledged, on its way, or waiting for a named owner."""
+    wanted = warehouse.size("emarsys.contacts")
+    known = counts.total - sum(counts.filtered.values())
+    figures = {
+        "desired": wanted,
+        "acknowledged": counts.acknowledged,
+        "waiting to be sent": counts.dirty + counts.leased + counts.in_doubt,
+        "waiting for a person": counts.quarantined,
+    }
+    if wanted != known:
+        return Verdict(False, f"The ledger knows {known:,} of {wanted:,} desired contacts.", figures)
+    open_ones = wanted - counts.acknowledged
+    sentence = "Every contact is acknowledged." if not open_ones else f"{open_ones:,} contacts wait, each explained."
+    return Verdict(True, sentence, figures)
+
+
+def _amount(warehouse: Warehouse, total: ir.DecimalScalar) -> Decimal:
+    return warehouse.read(total.as_table())[0][0].as_py() or Decimal("0.00")
+
+
+def _none(table: ir.Table, what: str) -> Verdict:
+    number = int(table.count().execute())
+    return Verdict(not number, f"{number:,} {what}.", {"found": number})
