@@ -42,7 +42,7 @@ from prima_emarsys.prima.streams import (
 from prima_emarsys.site import Site
 
 MOST_UNREADABLE = 100
-"""Unreadable rows of one page after which the table, not the row, is at fault."""
+"""So many unreadable rows of one page mean that the table, not the row, is at fault."""
 
 _WIDTH = re.compile(r"Column (\S+) in table (\S+) has value exceeding", re.IGNORECASE)
 
@@ -129,7 +129,7 @@ class SqlReader:
     def __init__(self, url: str | sa.URL, site: Site, stream: Stream | None = None) -> None:
         self._site = site
         self._engine = sa.create_engine(url)
-        if site.prima.read_uncommitted and "READ UNCOMMITTED" in _isolation_levels(self._engine):
+        if site.prima.read_uncommitted and "READ UNCOMMITTED" in _isolation_levels(self._engine.dialect):
             self._engine = self._engine.execution_options(isolation_level="READ UNCOMMITTED")
         self._stream = stream or open_stream(self._engine)
         self._known: dict[str, Statements] = {}
@@ -299,7 +299,7 @@ class SqlReader:
                     spans += [(places[middle - 1], middle, end), (after, start, middle)]
                     continue
                 unreadable += end - start
-                if unreadable > MOST_UNREADABLE:
+                if unreadable >= MOST_UNREADABLE:
                     raise self._cannot_read(entity, fault) from None
                 for position in range(start, end):
                     row = statements.assemble(keys[0].slice(position, 1))
@@ -393,9 +393,9 @@ _persistently = stamina.RetryingCaller(attempts=3, timeout=None, wait_initial=0.
 """Calls a function up to three times, a little apart, while its failure is one that passes by itself."""
 
 
-def _isolation_levels(engine: sa.Engine) -> Sequence[str]:
+def _isolation_levels(dialect: sa.Dialect) -> Sequence[str]:
     try:
-        with engine.connect() as connection:
-            return engine.dialect.get_isolation_level_values(connection.connection.dbapi_connection)  # pyright: ignore
+        # Dialects answer from a list of theirs; asking a connection would need the database to be up.
+        return dialect.get_isolation_level_values(None)  # pyright: ignore[reportArgumentType]
     except NotImplementedError:
         return ()

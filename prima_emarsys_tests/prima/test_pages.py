@@ -297,7 +297,7 @@ def pages(draw: st.DrawFn) -> tuple[Entity, pa.Table]:
     return entity, pa.table(columns)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(pages())
 def test_whatever_text_comes_every_row_is_counted_and_typing_twice_changes_nothing(
     page: tuple[Entity, pa.Table],
@@ -311,7 +311,7 @@ def test_whatever_text_comes_every_row_is_counted_and_typing_twice_changes_nothi
     assert (twice.findings, twice.quarantined, twice.repairs) == ([], 0, {})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(pages())
 def test_what_the_door_lets_in_breaks_no_rule_once_stored(page: tuple[Entity, pa.Table]) -> None:
     entity, raw = page
