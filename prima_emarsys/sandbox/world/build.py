@@ -70,9 +70,9 @@ def build(
 ) -> WorldSummary:
     """Create the tables at `url` (SQLite file or PostgreSQL, empty) and fill them.
 
-    `customers` counts accounts (the cases add one), `lines_per_customer` is the mean number of order lines an account, about. `now` is
-    aware; the world trades for three years up to it. The same arguments give the same tables. Raises `ValueError` for
-    a world that is too small, a naive `now`, or a database that is not empty.
+    `customers` counts accounts (the cases add two); `lines_per_customer` is about the mean number of order lines an
+    account. `now` is aware; the world trades for three years up to it. The same arguments give the same tables. Raises
+    `ValueError` for a world that is too small, a naive `now`, or a database that is not empty.
     """
     if customers < FEWEST:
         raise ValueError(f"customers = {customers}: a world needs at least {FEWEST} accounts to hold its cases")

@@ -177,15 +177,16 @@ def erased_person(c: Cases) -> Iterator[str]:
 
 def code_with_leading_zeros(c: Cases) -> Iterator[str]:
     """`00123` is no number."""
-    account = c.account()
-    moved = account | {"customer_code": "00123", "channel": "MAIL"}
-    addresses = c.rows.find("customer_address", company=COMPANY, customer_code=account["customer_code"])
-    c.rows.remove("customer", account)
-    c.rows.write("customer", moved)
-    for address in addresses:
-        c.rows.remove("customer_address", address)
-        c.rows.write("customer_address", address | {"customer_code": "00123"})
-    yield record("customer", moved)
+    c.moves.move_to(c.now - timedelta(days=25))
+    account = c.moves.open_account()
+    kept = account | {"customer_code": "00123", "channel": "MAIL"}
+    for entity in ("customer", "customer_address"):
+        row = c.rows.one(entity, company=COMPANY, customer_code=account["customer_code"])
+        if row is not None:
+            c.rows.remove(entity, row)
+            c.rows.write(entity, row | {"customer_code": "00123"})
+    c.order(account=kept)
+    yield record("customer", kept)
 
 
 def city_over_wide(c: Cases) -> Iterator[str]:

@@ -105,7 +105,7 @@ class Store:
     def settings(self) -> dict[str, str]:
         """What the sandbox noted about its world."""
         with self.engine.connect() as connection:
-            return dict(connection.execute(sa.select(_world.c.name, _world.c.value)).tuples().all())
+            return {name: value for name, value in connection.execute(sa.select(_world.c.name, _world.c.value))}
 
     def cases(self) -> dict[str, list[str]]:
         """Records of each case made on purpose."""

@@ -58,7 +58,8 @@ def tick(
         rng = np.random.default_rng([seed, int(now.timestamp())])
         moves = Moves(rows, rng, wall, store.settings())
         moves.stamp = wall - late
-        scene = _Scene(moves)
+        # Nobody can despatch a quantity of "x".
+        scene = _Scene(moves, {key.split("|")[1] for key in store.cases().get("text-where-a-number-belongs", [])})
         facts: list[Fact] = []
         chosen = list(kinds) or list(KINDS)
         weights = np.array([_SHARES[kind] for kind in chosen], dtype=float)
@@ -77,9 +78,9 @@ def tick(
 class _Scene:
     """Finds accounts and documents to which something may happen, each document once a tick."""
 
-    def __init__(self, moves: Moves) -> None:
+    def __init__(self, moves: Moves, unusable: set[str]) -> None:
         self.moves, self.rows, self.rng = moves, moves.rows, moves.rng
-        self._seen: set[str] = set()
+        self._seen = unusable
 
     def account(self) -> Row:
         """A private shopper's account."""
