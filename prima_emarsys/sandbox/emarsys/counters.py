@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -37,4 +37,4 @@ class Counters:
 
     def as_dict(self) -> Mapping[str, object]:
         """Everything, ready for JSON."""
-        return asdict(self) | {"contacts_accepted": self.contacts_accepted}
+        return vars(self) | {"contacts_accepted": self.contacts_accepted}
