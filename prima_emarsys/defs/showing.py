@@ -36,6 +36,17 @@ def counts(rows: Mapping[str, int | Decimal | str]) -> dg.MarkdownMetadataValue:
     return table(["", "count"], list(rows.items()))
 
 
+FLOW = ("read", "changed", "excluded", "quarantined", "planned", "sent", "accepted", "refused", "unknown", "unchanged")
+"""The counts that every materialisation carries, as far as they mean something for it."""
+
+
+def flow(**numbers: int) -> dict[str, int]:
+    """Counts of `FLOW`, in its order, as metadata that Dagster plots. Raises ValueError for any other name."""
+    if strange := set(numbers) - set(FLOW):
+        raise ValueError(f"no such count: {', '.join(sorted(strange))}")
+    return {name: numbers[name] for name in FLOW if name in numbers}
+
+
 def exceptions(findings: Sequence[Finding]) -> dict[str, Any]:
     """How many exceptions each owner has, and the first ones. Empty without findings."""
     if not findings:

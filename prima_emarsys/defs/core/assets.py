@@ -4,7 +4,7 @@ import dagster as dg
 
 from prima_emarsys.defs.checks import checks_of
 from prima_emarsys.defs.resources import ProjectResource
-from prima_emarsys.defs.showing import check_result, counts, described_columns, exceptions, findings_result
+from prima_emarsys.defs.showing import check_result, counts, described_columns, exceptions, findings_result, flow
 from prima_emarsys.steps.verdicts import every_account_placed, no_internal_person, sales_tie
 
 
@@ -45,9 +45,13 @@ def persons(config: StepConfig, project: ProjectResource) -> dg.MaterializeResul
         metadata={
             "dagster/row_count": result.linked,
             "persons": result.persons,
-            "accounts": result.accounts,
+            **flow(
+                read=result.accounts,
+                changed=result.touched,
+                excluded=sum(result.excluded.values()),
+                unchanged=result.persons - result.touched,
+            ),
             "new persons": result.new_persons,
-            "touched persons": result.touched,
             "excluded by rule": counts(result.excluded),
             "whole": result.whole,
             **exceptions(result.findings),
@@ -100,7 +104,7 @@ def sales(config: StepConfig, project: ProjectResource) -> dg.MaterializeResult:
         metadata={
             "dagster/row_count": result.rows,
             "net sales (base currency with VAT)": dg.MetadataValue.text(f"{result.net:,}"),
-            "orders booked": result.orders,
+            **flow(read=result.rows, changed=result.orders, excluded=sum(result.excluded.values())),
             "persons touched": result.persons,
             "rows excluded by rule": counts(result.excluded),
             "whole": result.whole,

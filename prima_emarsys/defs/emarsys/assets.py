@@ -6,12 +6,14 @@ from prima_emarsys.defs.checks import blocking_checks, checks_of
 from prima_emarsys.defs.core.assets import StepConfig
 from prima_emarsys.defs.gate import refuse_unless_passed
 from prima_emarsys.defs.resources import ProjectResource
-from prima_emarsys.defs.showing import check_result, counts, described_columns, exceptions, findings_result, table
+from prima_emarsys.defs.showing import check_result, counts, described_columns, exceptions, findings_result, flow, table
 from prima_emarsys.project import Project
 from prima_emarsys.rules.contacts import FIELDS
+from prima_emarsys.steps.contacts import ContactCounts
 from prima_emarsys.steps.sending import Sent
 from prima_emarsys.steps.verdicts import Verdict, attributes_tie, every_contact_explained, every_person_composed
 from prima_emarsys.sync import lanes
+from prima_emarsys.sync.deliver import Tally
 from prima_emarsys.sync.plan import LANE
 
 UPSTREAM = ("prima/customers", "prima/orders", "prima/returns", "core/persons", "core/sales", "emarsys/rfm_clv")
@@ -49,8 +51,7 @@ def rfm_clv(config: StepConfig, project: ProjectResource) -> dg.MaterializeResul
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": result.persons,
-            "computed": result.computed,
-            "changed": result.changed,
+            **flow(read=result.computed, changed=result.changed, unchanged=result.persons - result.changed),
             "crossed a date boundary": result.crossed_a_day,
             "counted for": str(result.as_of),
             "cut points of": str(result.cut_points_of),
@@ -92,7 +93,7 @@ def contacts(context: dg.AssetExecutionContext, config: StepConfig, project: Pro
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": composed.contacts,
-            "flow": counts(flow(sent)),
+            **_flow(composed, sent),
             "excluded by rule": counts(composed.excluded | sent.excluded),
             "fields withheld": composed.withheld,
             "whole": composed.whole,
@@ -108,19 +109,20 @@ def contacts(context: dg.AssetExecutionContext, config: StepConfig, project: Pro
     )
 
 
-def flow(sent: Sent) -> dict[str, int]:
-    """planned … unchanged: the counts of one round of sending."""
-    tally = sent.delivered.tally if sent.delivered else None
-    return {
-        "planned": sent.plan.creates + sent.plan.updates,
-        "of them new": sent.plan.creates,
-        "unchanged": sent.plan.unchanged,
-        "handed to the ledger": sent.staged.new + sent.staged.changed,
-        "accepted": tally.acknowledged if tally else 0,
-        "refused": tally.refused if tally else 0,
-        "in doubt": tally.in_doubt if tally else 0,
-        "calls": tally.calls if tally else 0,
-    }
+def _flow(composed: ContactCounts, sent: Sent) -> dict[str, int]:
+    tally = sent.delivered.tally if sent.delivered else Tally()
+    waiting = sent.delivered.counts.quarantined if sent.delivered else 0
+    return flow(
+        read=composed.persons,
+        excluded=sum(composed.excluded.values()),
+        quarantined=waiting,
+        planned=sent.plan.creates + sent.plan.updates,
+        sent=tally.acknowledged + tally.refused + tally.again + tally.in_doubt,
+        accepted=tally.acknowledged,
+        refused=tally.refused,
+        unknown=tally.in_doubt,
+        unchanged=sent.plan.unchanged,
+    ) | {"new": sent.plan.creates, "calls": tally.calls}
 
 
 def _delivery(sent: Sent) -> dict[str, object]:

@@ -5,7 +5,7 @@ import dagster as dg
 from prima_emarsys.contract import entities_of
 from prima_emarsys.defs.checks import checks_of
 from prima_emarsys.defs.resources import ProjectResource
-from prima_emarsys.defs.showing import check_result, column_schema, exceptions, findings_result, table
+from prima_emarsys.defs.showing import check_result, column_schema, exceptions, findings_result, flow, table
 from prima_emarsys.prima.mirror import Mirror
 from prima_emarsys.steps.verdicts import Verdict, mirror_keeps_contract
 
@@ -62,9 +62,12 @@ def _asset(subject: str, description: str) -> dg.AssetsDefinition:
                         for one in landings
                     ],
                 ),
-                "read": sum(one.read for one in landings),
-                "changed": sum(one.changed for one in landings),
-                "quarantined": sum(one.quarantined for one in landings),
+                **flow(
+                    read=sum(one.read for one in landings),
+                    changed=sum(one.changed for one in landings),
+                    quarantined=sum(one.quarantined for one in landings),
+                    unchanged=sum(one.read - one.quarantined - one.changed for one in landings),
+                ),
                 "gone": sum(one.gone for one in landings),
                 "swept": config.sweep,
                 "marks": dg.MetadataValue.json(marks),

@@ -1,0 +1,297 @@
+"""`prima-emarsys …`: the commands of operators and newcomers. What they do stands in the rooms; here is only talk."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from prima_emarsys.emarsys.fields import FieldsUnusable
+from prima_emarsys.emarsys.outcome import NotAnswered
+from prima_emarsys.finding import KINDS, mask
+from prima_emarsys.prima.sql import ReadError, WritableRoleError
+from prima_emarsys.project import Project
+from prima_emarsys.settings import SettingsError, load_settings
+from prima_emarsys.sync import guard, lanes
+from prima_emarsys.sync.database import LedgerUnusable
+from prima_emarsys.sync.doctor import examine
+from prima_emarsys.sync.exceptions import open_exceptions
+from prima_emarsys.sync.plan import LANE, explain, make_plan
+from prima_emarsys.sync.retention import apply_retention
+from prima_emarsys.warehouse import WarehouseBusyError
+
+console = Console(highlight=False)
+_EXPLAINED = (
+    SettingsError, ReadError, WritableRoleError, FieldsUnusable, NotAnswered, LedgerUnusable, WarehouseBusyError
+)  # fmt: skip
+"""Errors whose message is all that an operator needs."""
+
+
+def table(title: str, headings: list[str], rows: list[list[object]]) -> None:
+    """Print a table; numbers stand on the right."""
+    shown = Table(title=title, title_justify="left", title_style="bold")
+    for place, heading in enumerate(headings):
+        numeric = bool(rows) and all(isinstance(row[place], int) or row[place] in ("", None) for row in rows)
+        shown.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(f"{cell:,}" if isinstance(cell, int) else "" if cell is None else str(cell) for cell in row))
+    console.print(shown)
+
+
+def explained(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors with an explanation end the command with it, and without a traceback."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except _EXPLAINED as error:
+            raise click.ClickException(str(error)) from None
+
+    return run
+
+
+def opened() -> Project:
+    """The project of this environment."""
+    return Project(load_settings())
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Keeps SAP Emarsys true to Prima."""
+
+
+# -- looking ---------------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def plan() -> None:
+    """Show what would be sent. Sends nothing."""
+
+
+@plan.command("contacts")
+@click.option("--limit", default=50, show_default=True, help="Field changes to list.")
+@click.option("--show-personal", is_flag=True, help="Show personal values instead of masking them.")
+@explained
+def plan_contacts(limit: int, show_personal: bool) -> None:
+    """Which contacts would be sent, and why: field by field, old and new."""
+    project = opened()
+    personal = {field.name for field in project.contact_fields if field.personal and not show_personal}
+    with project.warehouse() as warehouse:
+        if not warehouse.has("emarsys.contacts"):
+            raise click.ClickException("No contact has been computed yet: materialise emarsys/contacts first.")
+        counted = make_plan(warehouse)
+        rows = explain(warehouse, limit).to_pylist()
+    table(
+        "Plan for contacts",
+        ["contacts", "new", "changed", "unchanged", "no longer sent"],
+        [[counted.contacts, counted.creates, counted.updates, counted.unchanged, sum(counted.removals.values())]],
+    )
+
+    def shown(name: str, value: str | None) -> str:
+        return mask(value) if name in personal else value or "(empty)"
+
+    if rows:
+        listed = [[r["person_key"], r["field"], shown(r["field"], r["old"]), shown(r["field"], r["new"])] for r in rows]
+        table(f"First {len(rows)} field changes", ["person", "field", "Emarsys acknowledged", "would become"], listed)
+
+
+@main.command()
+@click.option("--owner", type=click.Choice(sorted({kind.owner.value for kind in KINDS.values()})), help="One owner's.")
+@click.option("--limit", default=50, show_default=True, help="Exceptions to list.")
+@explained
+def exceptions(owner: str | None, limit: int) -> None:
+    """List what waits for a person, with its owner and what to do."""
+    show_exceptions(opened(), owner, limit)
+
+
+def show_exceptions(project: Project, owner: str | None = None, limit: int = 0) -> None:
+    """Print open exceptions by owner and kind, and the first of them."""
+    cases = open_exceptions(project.ledger, owner)
+    by_kind: dict[tuple[str, str], int] = {}
+    for case in cases:
+        by_kind[str(case.owner), case.kind] = by_kind.get((str(case.owner), case.kind), 0) + 1
+    rows: list[list[object]] = [
+        [owner, kind, number, KINDS[kind].what_to_do] for (owner, kind), number in sorted(by_kind.items())
+    ]
+    table("Open exceptions", ["owner", "kind", "number", "what to do"], rows)
+    if limit and cases:
+        listed = [[str(case.owner), case.kind, case.record, case.detail] for case in cases[:limit]]
+        table(f"First {len(listed)}", ["owner", "kind", "record", "detail"], listed)
+
+
+@main.command()
+@explained
+def doctor() -> None:
+    """Check the ledger's invariants and its database. Exits 1 if something is wrong."""
+    found = examine(opened().ledger)
+    table("Doctor", ["check", "", "detail"], [[one.name, "ok" if one.ok else "WRONG", one.detail] for one in found])
+    if not all(one.ok for one in found):
+        sys.exit(1)
+
+
+@main.command()
+@explained
+def prove() -> None:
+    """Read Emarsys back and compare it with the desired contacts. Exits 1 if they differ."""
+    proof = opened().prove()
+    table(
+        "Proof of contacts",
+        ["desired", "equal", "differing", "missing", "waiting", "not desired", "of them explained"],
+        [
+            [
+                proof.desired,
+                proof.equal,
+                proof.differing,
+                proof.missing,
+                proof.waiting,
+                proof.unexpected,
+                proof.explained,
+            ]
+        ],
+    )
+    if not proof.holds:
+        sys.exit(1)
+
+
+# -- deciding --------------------------------------------------------------------------------------------------------
+
+_by = click.option("--by", required=True, help="Your name; it is written to the audit table.")
+_note = click.option("--note", required=True, help="Why.")
+_lane = click.argument("lane", type=click.Choice([LANE]))
+
+
+@main.command()
+@_lane
+@click.option("--record", "records", multiple=True, help="Person key of a refused contact; may be repeated.")
+@click.option("--refused", is_flag=True, help="All refused contacts, instead of a held plan.")
+@_by
+@_note
+@explained
+def release(lane: str, records: tuple[str, ...], refused: bool, by: str, note: str) -> None:
+    """Release a plan that the volume guard holds, or refused contacts, so that the next run sends them."""
+    ledger = opened().ledger
+    if records or refused:
+        number = ledger.release(lane, list(records) or None, by, note)
+        console.print(f"{number:,} contacts will be sent again by the next run.")
+    else:
+        guard.release(ledger, lane, by, note)
+        console.print("The held plan is released for the next run.")
+
+
+@main.command()
+@_lane
+@_by
+@_note
+@explained
+def resume(lane: str, by: str, note: str) -> None:
+    """Let a stopped lane try again."""
+    lanes.resume(opened().ledger, lane, by, note)
+    console.print("The next run tries the lane with one small batch.")
+
+
+@main.command()
+@explained
+def retention() -> None:
+    """Delete from the ledger what its tables need not keep."""
+    table(
+        "Retention",
+        ["table", "rows deleted"],
+        [[name, number] for name, number in apply_retention(opened().ledger).items()],
+    )
+
+
+# -- the sandbox -----------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def sandbox() -> None:
+    """A local Prima and a local Emarsys, made up and on the loopback only."""
+
+
+_folder = click.option(
+    "--folder", type=click.Path(path_type=Path), default=Path(".local/sandbox"), show_default=True, help="Its state."
+)
+
+
+@sandbox.command("world")
+@_folder
+@click.option("--customers", default=2_000, show_default=True, help="Customer accounts; a million is possible.")
+@click.option("--seed", default=1, show_default=True, help="The same seed and size make the same world.")
+@click.option("--url", help="Database to fill instead of a file in the folder.")
+def sandbox_world(folder: Path, customers: int, seed: int, url: str | None) -> None:
+    """Build the world: a made-up retailer's Prima."""
+    from prima_emarsys.sandbox.world import build
+
+    folder.mkdir(parents=True, exist_ok=True)
+    where = url or f"sqlite:///{folder / 'prima.sqlite'}"
+    with click.progressbar(length=100, label="Building the world") as bar:
+        summary = build(
+            where,
+            customers=customers,
+            seed=seed,
+            now=datetime.now(UTC),
+            progress=lambda _doing, share: bar.update(int(share * 100) - bar.pos),
+        )
+    table("World", ["table", "rows"], [[name, rows] for name, rows in summary.rows.items()])
+
+
+@sandbox.command("tick")
+@_folder
+@click.option("--changes", default=20, show_default=True, help="Things that happen.")
+@click.option("--url", help="Database of the world, if not in the folder.")
+def sandbox_tick(folder: Path, changes: int, url: str | None) -> None:
+    """Let things happen in the world."""
+    from prima_emarsys.sandbox.world import tick
+
+    now = datetime.now(UTC)
+    facts = tick(url or f"sqlite:///{folder / 'prima.sqlite'}", now=now, changes=changes, seed=int(now.timestamp()))
+    table("What happened", ["kind", "record"], [[fact.kind, fact.key] for fact in facts])
+
+
+@sandbox.command("emarsys")
+@_folder
+@click.option("--port", default=8085, show_default=True)
+def sandbox_emarsys(folder: Path, port: int) -> None:
+    """Serve the local Emarsys until interrupted. Faults are switched at /sandbox/faults."""
+    from prima_emarsys.sandbox.emarsys.server import serve
+
+    serve(folder / "emarsys", port)
+
+
+@main.command()
+@click.option("--customers", default=2_000, show_default=True, help="Customer accounts of the made-up world.")
+@click.option(
+    "--fault", help="Switch on one fault, such as row-errors, lost-replies, rate-limit, server-errors, slow, kill."
+)
+@click.option("--folder", type=click.Path(path_type=Path), default=Path(".local/demo"), show_default=True)
+def demo(customers: int, fault: str | None, folder: Path) -> None:
+    """Run the whole flow once against the sandbox, change Prima, run it again, and compare both sides."""
+    from prima_emarsys.demo import run_demo
+
+    sys.exit(0 if run_demo(console, folder, customers, fault) else 1)
+
+
+@main.command()
+@click.option("--customers", default=2_000, show_default=True)
+@click.option(
+    "--every", default=10.0, show_default=True, help="Seconds between changes in Prima; 0: the world stands still."
+)
+@click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI.")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path(".local/dev"), show_default=True)
+def dev(customers: int, every: float, port: int, folder: Path) -> None:
+    """Start the sandbox, with a world that ticks, and the Dagster UI. On the loopback only."""
+    from prima_emarsys.demo import run_dev
+
+    run_dev(console, folder, customers, timedelta(seconds=every), port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""The demonstration: the product at work on the sandbox, for a newcomer to watch. `make demo` and `make dev`.
+
+It drives the real Dagster jobs on the real stores; only Prima and Emarsys are made up.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+from rich.console import Console
+from rich.table import Table
+
+from prima_emarsys.defs.showing import FLOW
+from prima_emarsys.project import Project
+from prima_emarsys.sandbox.emarsys.faults import Faults
+from prima_emarsys.sandbox.emarsys.server import LocalEmarsys
+from prima_emarsys.sandbox.world import build, tick
+from prima_emarsys.settings import load_settings
+from prima_emarsys.sync.exceptions import open_exceptions
+from prima_emarsys.sync.plan import LANE
+
+_KILL = "kill"
+_ROUNDS = 8
+"""Syncs tried until nothing is due; a killed process's lease must end first."""
+_SHOWN = (
+    "read",
+    "changed",
+    "excluded",
+    "quarantined",
+    "planned",
+    "sent",
+    "accepted",
+    "refused",
+    "unknown",
+    "unchanged",
+)
+
+
+@contextmanager
+def sandbox(folder: Path, port: int = 0) -> Iterator[tuple[LocalEmarsys, dict[str, str]]]:
+    """The local Emarsys running, and the environment that points the project at the sandbox."""
+    folder = folder.absolute()
+    key_file = folder / "hash.key"
+    if not key_file.exists():
+        key_file.write_text(secrets.token_hex(32))
+        key_file.chmod(0o600)
+    with LocalEmarsys(folder / "emarsys", port=port) as emarsys:
+        yield (
+            emarsys,
+            {
+                "PRIMA_URL": f"sqlite:///{folder / 'prima.sqlite'}",
+                "PRIMA_EMARSYS_HOME": str(folder),
+                "PRIMA_EMARSYS_HASH_KEY_FILE": str(key_file),
+                "EMARSYS_URL": emarsys.url,
+                "EMARSYS_TOKEN_URL": emarsys.token_url,
+                "EMARSYS_CLIENT_ID": emarsys.client_id,
+                "EMARSYS_CLIENT_SECRET": emarsys.client_secret,
+            },
+        )
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def run_demo(console: Console, folder: Path, customers: int, fault: str | None) -> bool:
+    """The demonstration; true if Emarsys ends equal to the desired state."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    started = time.monotonic()
+    now = datetime.now(UTC)
+    console.print(f"[bold]1.[/] A made-up retailer's Prima with {customers:,} customer accounts …")
+    url = f"sqlite:///{folder.absolute() / 'prima.sqlite'}"
+    world = build(url, customers=customers, now=now - timedelta(minutes=5))
+    console.print(f"   {world.rows['sales_order']:,} orders, {world.rows['sales_order_line']:,} lines, and on purpose:")
+    console.print("   " + ", ".join(f"{len(found)} × {name}" for name, found in world.cases.items()))
+    with sandbox(folder) as (emarsys, environment), _environment(environment):
+        if fault and fault != _KILL:
+            emarsys.faults = Faults.named(fault)
+            console.print(f"   [yellow]Fault switched on in Emarsys: {fault}.[/]")
+        console.print("[bold]2.[/] Everything is read, computed and sent for the first time …")
+        if fault == _KILL:
+            _killed_sync(console, environment)
+        _sync(console, "First sync")
+        console.print("[bold]3.[/] Things happen in Prima …")
+        facts = tick(url, now=datetime.now(UTC), changes=25, seed=7)
+        kinds: dict[str, int] = {}
+        for fact in facts:
+            kinds[fact.kind] = kinds.get(fact.kind, 0) + 1
+        console.print("   " + ", ".join(f"{number} × {kind}" for kind, number in kinds.items()))
+        console.print("[bold]4.[/] Only what changed is read, computed and sent …")
+        _sync(console, "Second sync")
+        project = Project(load_settings())
+        try:
+            if project.ledger.counts(LANE).quarantined:
+                _mend(console, project, emarsys)
+            emarsys.faults = Faults()
+            console.print("[bold]5.[/] Emarsys is read back and compared, field by field …")
+            proof = project.prove()
+            _exceptions(console, project)
+        finally:
+            project.close()
+        console.print(f"   {time.monotonic() - started:.0f} seconds in all.")
+    what = f"{proof.equal:,} of {proof.desired:,} contacts are as desired"
+    if proof.holds:
+        console.print(f"[bold green]Emarsys equals the desired state: {what}.[/]")
+    else:
+        console.print(
+            f"[bold red]Emarsys differs from the desired state: {what}; {proof.differing:,} differ, "
+            f"{proof.missing:,} are missing, {proof.waiting:,} wait.[/]"
+        )
+    return proof.holds
+
+
+def _sync(console: Console, title: str) -> None:
+    """Run Dagster's `sync` job until nothing is due."""
+    from prima_emarsys.definitions import defs
+
+    totals: dict[str, dict[str, int]] = {}
+    with dg.DagsterInstance.ephemeral() as instance:
+        for _ in range(_ROUNDS):
+            with console.status("[dim]Dagster's job `sync` is running …"):
+                result = defs.resolve_job_def("sync").execute_in_process(instance=instance, raise_on_error=True)
+            for event in result.get_asset_materialization_events():
+                made = event.step_materialization_data.materialization
+                name = made.asset_key.to_user_string()
+                for count in FLOW:
+                    if count in made.metadata:
+                        _add(totals.setdefault(name, {}), count, int(made.metadata[count].value))  # pyright: ignore
+            project = Project(load_settings())
+            state = project.ledger.counts(LANE)
+            project.close()
+            if state.dirty + state.leased + state.in_doubt == 0:
+                break
+            console.print(f"   {state.dirty + state.leased + state.in_doubt:,} contacts wait to be sent again …")
+            time.sleep(10)
+    shown = Table(title=title, title_justify="left", title_style="bold")
+    shown.add_column("flow")
+    for count in _SHOWN:
+        shown.add_column(count, justify="right")
+    for name, numbers in totals.items():
+        shown.add_row(name, *(f"{numbers[count]:,}" if count in numbers else "" for count in _SHOWN))
+    console.print(shown)
+
+
+_LATEST = ("excluded", "quarantined", "unchanged")
+"""Counts of a state rather than of work: the last round's stands."""
+
+
+def _add(totals: dict[str, int], count: str, number: int) -> None:
+    totals[count] = number if count in _LATEST else totals.get(count, 0) + number
+
+
+def _killed_sync(console: Console, environment: Mapping[str, str]) -> None:
+    """Start a sync in a process of its own that is killed (SIGKILL) just after Emarsys has answered its first call."""
+    command = [sys.executable, "-c", "from prima_emarsys.demo import sync_once; sync_once()"]
+    ended = subprocess.run(  # noqa: S603 (our own interpreter and code)
+        command,
+        env={**os.environ, **environment, "PRIMA_EMARSYS_FAILPOINT": "after_send:1"},
+        capture_output=True,
+        check=False,
+    )
+    console.print(f"   [yellow]The first sync was killed in the middle of sending (exit {ended.returncode}).[/]")
+
+
+def sync_once() -> None:
+    """One run of the `sync` job, in this process."""
+    from prima_emarsys.definitions import defs
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        defs.resolve_job_def("sync").execute_in_process(instance=instance)
+
+
+def _mend(console: Console, project: Project, emarsys: LocalEmarsys) -> None:
+    """What the owners of refused contacts would do: mend the cause, and release them."""
+    waiting = project.ledger.quarantined(LANE)
+    console.print(
+        f"   Emarsys refused {len(waiting):,} contacts under HTTP 200; the rest went on. Their owners hear of it:"
+    )
+    _exceptions(console, project, kind_of="contact-refused")
+    emarsys.faults = Faults()
+    number = project.ledger.release(LANE, None, "demo", "the cause is mended in Emarsys")
+    console.print(f"   The cause is mended and the {number:,} contacts are released:")
+    _sync(console, "After the release")
+
+
+def _exceptions(console: Console, project: Project, kind_of: str | None = None) -> None:
+    cases = [case for case in open_exceptions(project.ledger) if kind_of in (None, case.kind)]
+    shown = Table(title="Open exceptions, by owner", title_justify="left", title_style="bold")
+    for heading in ("owner", "kind", "number", "for example"):
+        shown.add_column(heading, overflow="fold")
+    groups: dict[tuple[str, str], list] = {}
+    for case in cases:
+        groups.setdefault((str(case.owner), case.kind), []).append(case)
+    for (owner, kind), members in sorted(groups.items()):
+        shown.add_row(owner, kind, f"{len(members):,}", f"{members[0].record}: {members[0].detail}")
+    console.print(shown)
+
+
+def run_dev(console: Console, folder: Path, customers: int, every: timedelta, port: int) -> None:
+    """The sandbox with a ticking world, and `dagster dev`, until interrupted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    url = f"sqlite:///{folder.absolute() / 'prima.sqlite'}"
+    if not (folder / "prima.sqlite").exists():
+        console.print(f"Building a made-up Prima with {customers:,} customer accounts …")
+        build(url, customers=customers, now=datetime.now(UTC))
+    home = folder.absolute() / "dagster"
+    home.mkdir(exist_ok=True)
+    shutil.copy(Path("dagster.yaml"), home / "dagster.yaml")
+    with sandbox(folder, port=8085) as (emarsys, environment):
+        console.print(f"Local Emarsys: {emarsys.url}   Dagster: http://127.0.0.1:{port}   (Ctrl-C ends both)")
+        over = threading.Event()
+        world = threading.Thread(target=_turn, args=(url, every, over, console), daemon=True)
+        if every:
+            world.start()
+        command = [str(Path(sys.executable).with_name("dagster")), "dev", "-w", "workspace.yaml", "-h", "127.0.0.1"]
+        try:
+            subprocess.run(  # noqa: S603 (the installed dagster command)
+                [*command, "-p", str(port)], env={**os.environ, **environment, "DAGSTER_HOME": str(home)}, check=False
+            )
+        except KeyboardInterrupt:
+            pass
+        finally:
+            over.set()
+
+
+def _turn(url: str, every: timedelta, over: threading.Event, console: Console) -> None:
+    """Let something happen in the world again and again."""
+    number = 0
+    while not over.wait(every.total_seconds()):
+        number += 1
+        now = datetime.now(UTC)
+        facts = tick(url, now=now, changes=1 + number % 3, seed=int(now.timestamp()))
+        console.print("[dim]Prima: " + ", ".join(fact.kind for fact in facts) + "[/]")
