@@ -125,16 +125,14 @@ class Database:
 
     def upgrade(self, *, create: bool) -> None:
         """Bring the tables to this version's shape; make them where there are none, if `create`."""
-        config = Config()
-        config.set_main_option("script_location", "prima_emarsys.sync:migrations")
+        config = _alembic()
         scripts = ScriptDirectory.from_config(config)
-        head = scripts.get_current_head()
 
         def apply(connection: Connection) -> None:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
             found = _revision(connection)
-            if found == head:
+            if found == scripts.get_current_head():
                 return
             if found is None and not create:
                 raise LedgerUnusable(
@@ -147,6 +145,11 @@ class Database:
             command.upgrade(config, "head")
 
         self.write(apply)
+
+    @property
+    def head(self) -> str | None:
+        """The version of the tables' shape that this software wants."""
+        return ScriptDirectory.from_config(_alembic()).get_current_head()
 
     def revision(self) -> str | None:
         """The version of the tables' shape."""
@@ -165,6 +168,12 @@ _REMEDIES = {
     "malformed": "the file is damaged; restore it from a backup and clear the acknowledgements",
     "disk I/O error": "check the disk; no network file system may hold a ledger",
 }
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "prima_emarsys.sync:migrations")
+    return config
 
 
 def _revision(connection: Connection) -> str | None:
@@ -202,6 +211,8 @@ def _sqlite_engine(url: sa.URL, busy_timeout: float, journal: str) -> Engine:
         # may undo it (SQLite docs, PRAGMA synchronous).
         connection.execute(f"PRAGMA synchronous={'EXTRA' if journal == 'delete' else 'FULL'}")
         connection.execute("PRAGMA foreign_keys=ON")
+        # A page of staged records must fit, or SQLite syncs its journal in the middle of the transaction.
+        connection.execute("PRAGMA cache_size=-65536")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

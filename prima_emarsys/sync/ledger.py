@@ -15,13 +15,18 @@ Promises, at any moment and after any crash:
 from __future__ import annotations
 
 import hmac
+import secrets
 import uuid
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeVar
 
+import orjson
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Connection
 
 from prima_emarsys.emarsys.outcome import Refusal
@@ -264,8 +269,9 @@ class Ledger:
     # -- desired -------------------------------------------------------------------------------------------------
 
     def digest(self, values: bytes, mapping_version: str = "") -> str:
-        """Keyed hash (HMAC-SHA-256, hexadecimal) of canonical JSON and the mapping that made it."""
-        return hmac.digest(self._hash_key, mapping_version.encode() + b"\n" + values, "sha256").hex()
+        """Keyed hash (HMAC-SHA-256, base64url) of canonical JSON and the mapping that made it."""
+        digest = hmac.digest(self._hash_key, mapping_version.encode() + b"\n" + values, "sha256")
+        return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
     def stage(self, lane: str, records: Iterable[Desired], mapping_version: str) -> Staged:
         """Write down what Emarsys should hold; committed page by page.
@@ -287,30 +293,28 @@ class Ledger:
         def work(connection: Connection) -> Staged:
             # One stager a lane at a time, so that two never insert the same new key.
             connection.execute(sa.select(lane_table.c.lane).where(lane_table.c.lane == lane).with_for_update())
-            known = _rows_by_key(connection, lane, desired)
+            known = _known(connection, lane, list(desired))
             now = self.clock()
-            inserts: list[dict[str, Any]] = []
-            updates: list[dict[str, Any]] = []
-            unchanged = still_dirty = 0
+            moved: list[Incoming] = []
+            new = unchanged = still_dirty = 0
             for key, (one, digest) in desired.items():
                 row = known.get(key)
                 if row is None:
-                    inserts.append(_new_row(lane, one, digest, mapping_version, now))
+                    new += 1
+                    moved.append((key, digest, one.payload))
                 elif digest != row.desired_hash or row.filtered_rule is not None:
-                    updates.append(_changed_row(row, one, digest, mapping_version, now))
+                    moved.append((key, digest, _owing(row, one.payload)))
                 elif row.acked_hash == digest:
                     unchanged += 1
                 else:
                     still_dirty += 1
                     if row.payload is None:  # its acknowledgement was withdrawn
-                        updates.append(_changed_row(row, one, digest, mapping_version, now))
-            if inserts:
-                connection.execute(sa.insert(record), inserts)
-            if updates:
-                connection.execute(_CHANGE, updates)
+                        moved.append((key, digest, one.payload))
+            if moved:
+                _put(connection, lane, moved, mapping_version, now)
             failpoint("mid_stage")
-            changed = len(desired) - len(inserts) - unchanged - still_dirty
-            return Staged(len(inserts), changed, unchanged, still_dirty, len(page) - len(desired))
+            changed = len(desired) - new - unchanged - still_dirty
+            return Staged(new, changed, unchanged, still_dirty, len(page) - len(desired))
 
         return self.write(work)
 
@@ -325,23 +329,12 @@ class Ledger:
         def work(page: list[tuple[str, str]]) -> Callable[[Connection], int]:
             def filter_page(connection: Connection) -> int:
                 connection.execute(sa.select(lane_table.c.lane).where(lane_table.c.lane == lane).with_for_update())
-                known = _rows_by_key(connection, lane, [key for key, _ in page])
-                now = self.clock()
-                inserts, updates = [], []
-                for key, rule in page:
-                    row = known.get(key)
-                    if row is None:
-                        inserts.append(_blank_row(lane, key, now) | {"filtered_rule": rule})
-                    elif row.filtered_rule != rule:
-                        reached = row.may_have_reached or row.lease_token is not None
-                        updates.append(
-                            {"the_lane": lane, "the_key": key, "rule": rule, "kept": row.payload if reached else None}
-                        )
-                if inserts:
-                    connection.execute(sa.insert(record), inserts)
-                if updates:
-                    connection.execute(_FILTER, updates)
-                return len(inserts) + len(updates)
+                known = _known(connection, lane, [key for key, _ in page])
+                ruled = {key: row.filtered_rule for key, row in known.items()}
+                moved: list[Incoming] = [(key, rule, None) for key, rule in page if ruled.get(key) != rule]
+                if moved:
+                    _put_filtered(connection, lane, moved, self.clock())
+                return len(moved)
 
             return filter_page
 
@@ -355,7 +348,7 @@ class Ledger:
         A record whose lease was lost three times goes alone and last: if it is the one that ends the process, the
         others still go.
         """
-        token = str(uuid.uuid4())
+        token = secrets.token_hex(8)
         now = self.clock()
 
         def claim_some(connection: Connection) -> Claim | None:
@@ -413,7 +406,7 @@ class Ledger:
         """Give the records back, certainly not applied, to be sent again from `until` on. Returns how many."""
         return self._change_held(
             claim,
-            next_attempt_at=_later_of(record.c.in_doubt_until, until),
+            next_attempt_at=_later_of(record.c.in_doubt_until, sa.literal(until, Utc)),
             attempts=record.c.attempts + int(counts_attempt),
             **_NO_LEASE,
         )
@@ -481,7 +474,7 @@ class Ledger:
         select = sa.select(record.c.key).where(record.c.lane == lane, condition).order_by(record.c.key)
         if keys is not None:
             for page in batches(keys, KEY_PAGE):
-                yield from self.read(lambda connection, page=page: _column(connection, select, record.c.key.in_(page)))
+                yield from self.read(lambda c, page=page: _column(c, select, _among(c, page)))
             return
         last = ""
         pages = select.limit(KEY_PAGE)
@@ -503,6 +496,14 @@ class Ledger:
             .order_by(record.c.key)
         )
         return self.read(lambda connection: [Quarantined(*row) for row in connection.execute(select)])
+
+    def filtered(self, lane: str, *, acknowledged: bool = False) -> dict[str, str]:
+        """Key → rule of the records that are not sent; with `acknowledged` only those that Emarsys once took."""
+        select = sa.select(record.c.key, record.c.filtered_rule).where(record.c.lane == lane, IS_FILTERED)
+        select = select.order_by(record.c.key)
+        if acknowledged:
+            select = select.where(record.c.acked_hash.is_not(None))
+        return self.read(lambda connection: {row.key: row.filtered_rule for row in connection.execute(select)})
 
     def counts(self, lane: str) -> Counts:
         """Where the lane's records are."""
@@ -572,9 +573,10 @@ class Ledger:
         what: str,
         act: Callable[[Connection, sa.ColumnElement[bool]], int],
     ) -> int:
-        choices = [sa.true()] if keys is None else [record.c.key.in_(page) for page in batches(keys, KEY_PAGE)]
+        pages = None if keys is None else list(batches(keys, KEY_PAGE))
 
         def work(connection: Connection) -> int:
+            choices = [sa.true()] if pages is None else [_among(connection, page) for page in pages]
             number = sum(act(connection, choice) for choice in choices)
             write_audit(connection, self.clock(), by, what, lane, f"{note} ({number} records)")
             return number
@@ -606,10 +608,49 @@ def know_lane(connection: Connection, lane: str) -> None:
     insert_ignoring(connection, lane_table, {"lane": lane, "breaker_window": "", "breaker_open_seconds": 0})
 
 
-def _rows_by_key(connection: Connection, lane: str, keys: Iterable[str]) -> dict[str, sa.Row[Any]]:
+Incoming = tuple[str, str, bytes | None]
+"""One record on its way into the table: key, hash (or rule), JSON object."""
+
+
+def _incoming(connection: Connection, rows: list[Incoming]) -> sa.FromClause:
+    """`rows` as a table (key, digest, content) that travels as one parameter: a page costs one statement."""
+    if connection.dialect.name == "postgresql":
+        keys, digests, contents = zip(*rows, strict=True)
+        arrays = (
+            sa.literal(list(keys), ARRAY(sa.Text)),
+            sa.literal(list(digests), ARRAY(sa.Text)),
+            sa.literal(list(contents), ARRAY(sa.LargeBinary)),
+        )
+        return sa.func.unnest(*arrays).table_valued("key", "digest", "content").render_derived(name="incoming")
+    page = orjson.dumps([(key, digest, content and content.decode()) for key, digest, content in rows]).decode()
+    each = sa.func.json_each(page).table_valued("value", name="page")
+    key, digest, content = (sa.func.json_extract(each.c.value, f"$[{place}]") for place in range(3))
+    return sa.select(
+        key.label("key"), digest.label("digest"), sa.cast(content, sa.LargeBinary).label("content")
+    ).subquery("incoming")
+
+
+def _among(connection: Connection, keys: list[str]) -> sa.ColumnElement[bool]:
+    """Whether a record's key is one of `keys`, which travel as one parameter."""
+    if connection.dialect.name == "postgresql":
+        return record.c.key == sa.func.any(sa.literal(keys, ARRAY(sa.Text)))
+    each = sa.func.json_each(orjson.dumps(keys).decode()).table_valued("value")
+    return record.c.key.in_(sa.select(each.c.value))
+
+
+def _known(connection: Connection, lane: str, keys: list[str]) -> dict[str, Any]:
+    """What staging must know of the records that are there already; they are locked."""
     select = (
-        sa.select(record)
-        .where(record.c.lane == lane, record.c.key.in_(list(keys)))
+        sa.select(
+            record.c.key,
+            record.c.desired_hash,
+            record.c.acked_hash,
+            record.c.payload,
+            record.c.lease_token,
+            record.c.may_have_reached,
+            record.c.filtered_rule,
+        )
+        .where(record.c.lane == lane, _among(connection, keys))
         .order_by(record.c.key)
         .with_for_update()
     )
@@ -620,74 +661,75 @@ def _column(connection: Connection, select: sa.Select[tuple[str]], condition: sa
     return [row.key for row in connection.execute(select.where(condition))]
 
 
-def _blank_row(lane: str, key: str, now: datetime) -> dict[str, Any]:
-    return {
-        "lane": lane,
-        "key": key,
-        "lease_losses": 0,
-        "attempts": 0,
+def _owing(row: Any, payload: bytes) -> bytes:
+    """`payload`, and what the record's unacknowledged payload still owes Emarsys."""
+    if row.payload is None:
+        return payload
+    reached = row.may_have_reached or row.lease_token is not None
+    return carry_over(row.payload, payload, may_have_reached=reached)
+
+
+def _put(connection: Connection, lane: str, rows: list[Incoming], mapping_version: str, now: datetime) -> None:
+    """Write down a desired state: of records that the ledger has never held, and of records that moved.
+
+    What is back at the acknowledged state owes nothing: a claim would have wiped the acknowledged hash. What waited
+    for a person, or for nothing, is due at once; what waits for Emarsys goes on waiting; doubt is respected always.
+    """
+    incoming = _incoming(connection, rows)
+    insert = _insert(connection, incoming, lane, now, {
+        "desired_hash": incoming.c.digest,
+        "payload": incoming.c.content,
+        "mapping_version": sa.literal(mapping_version),
+        "first_dirty_at": sa.literal(now, Utc),
+    })
+    given = insert.excluded
+    clean = sa.func.coalesce(record.c.acked_hash == given.desired_hash, sa.false())
+    fresh = sa.or_(record.c.payload.is_(None), IS_QUARANTINED, IS_FILTERED)
+    due = sa.case((fresh, given.next_attempt_at), else_=record.c.next_attempt_at)
+    since = sa.func.coalesce(record.c.first_dirty_at, given.first_dirty_at)
+    connection.execute(insert.on_conflict_do_update(index_elements=["lane", "key"], set_={
+        "desired_hash": given.desired_hash,
+        "mapping_version": given.mapping_version,
+        "payload": sa.case((clean, None), else_=given.payload),
+        "next_attempt_at": _later_of(record.c.in_doubt_until, due),
+        "first_dirty_at": sa.case((clean, None), else_=since),
+        "attempts": sa.case((fresh, 0), else_=record.c.attempts),
+        "lease_losses": sa.case((fresh, 0), else_=record.c.lease_losses),
         "disputes": 0,
-        "next_attempt_at": now,
-        "may_have_reached": False,
-    }
-
-
-def _new_row(lane: str, one: Desired, digest: str, mapping_version: str, now: datetime) -> dict[str, Any]:
-    return {
-        **_blank_row(lane, one.key, now),
-        "desired_hash": digest,
-        "mapping_version": mapping_version,
-        "payload": one.payload,
-        "first_dirty_at": now,
-    }
-
-
-_CHANGE = (
-    sa.update(record)
-    .where(record.c.lane == sa.bindparam("the_lane"), record.c.key == sa.bindparam("the_key"))
-    .values(
-        desired_hash=sa.bindparam("digest"),
-        mapping_version=sa.bindparam("mapping"),
-        payload=sa.bindparam("content"),
-        next_attempt_at=sa.bindparam("due"),
-        first_dirty_at=sa.bindparam("since"),
-        attempts=sa.bindparam("tries"),
-        disputes=0,
-        lease_losses=sa.bindparam("losses"),
-        filtered_rule=None,
+        "filtered_rule": None,
         **_NO_QUARANTINE,
-    )
-)
-
-_FILTER = (
-    sa.update(record)
-    .where(record.c.lane == sa.bindparam("the_lane"), record.c.key == sa.bindparam("the_key"))
-    .values(filtered_rule=sa.bindparam("rule"), payload=sa.bindparam("kept"), first_dirty_at=None, **_NO_QUARANTINE)
-)
+    }))
 
 
-def _changed_row(row: sa.Row[Any], one: Desired, digest: str, mapping_version: str, now: datetime) -> dict[str, Any]:
-    """Parameters of `_CHANGE`: the row after a new desired state."""
-    clean = row.acked_hash == digest  # back at what Emarsys holds, and nothing was sent since
-    payload = None if clean else one.payload
-    if payload is not None and row.payload is not None:
-        reached = row.may_have_reached or row.lease_token is not None
-        payload = carry_over(row.payload, payload, may_have_reached=reached)
-    # What waited for a person, or for nothing, is due at once; what waits for Emarsys goes on waiting; and doubt is
-    # respected in any case.
-    fresh = row.payload is None or row.quarantine_code is not None or row.filtered_rule is not None
-    due = now if fresh else row.next_attempt_at
-    return {
-        "the_lane": row.lane,
-        "the_key": row.key,
-        "digest": digest,
-        "mapping": mapping_version,
-        "content": payload,
-        "due": max(due, row.in_doubt_until or due),
-        "since": None if clean else row.first_dirty_at or now,
-        "tries": 0 if fresh else row.attempts,
-        "losses": 0 if fresh else row.lease_losses,
+def _put_filtered(connection: Connection, lane: str, rows: list[Incoming], now: datetime) -> None:
+    """Write down that a rule keeps records from being sent."""
+    incoming = _incoming(connection, rows)
+    insert = _insert(connection, incoming, lane, now, {"filtered_rule": incoming.c.digest})
+    reached = sa.or_(record.c.may_have_reached, IS_LEASED)
+    connection.execute(insert.on_conflict_do_update(index_elements=["lane", "key"], set_={
+        "filtered_rule": insert.excluded.filtered_rule,
+        "payload": sa.case((reached, record.c.payload), else_=None),
+        "first_dirty_at": None,
+        **_NO_QUARANTINE,
+    }))
+
+
+def _insert(
+    connection: Connection, incoming: sa.FromClause, lane: str, now: datetime, values: dict[str, sa.ColumnElement[Any]]
+) -> postgresql.Insert | sqlite.Insert:
+    values = {
+        "lane": sa.literal(lane),
+        "key": incoming.c.key,
+        "lease_losses": sa.literal(0),
+        "attempts": sa.literal(0),
+        "disputes": sa.literal(0),
+        "next_attempt_at": sa.literal(now, Utc),
+        "may_have_reached": sa.false(),
+        **values,
     }
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    # Without a WHERE, SQLite would take ON CONFLICT for the condition of a join.
+    return insert(record).from_select(list(values), sa.select(*values.values()).where(sa.text("true")))
 
 
 def _change(connection: Connection, where: sa.ColumnElement[bool], values: Mapping[str, Any]) -> int:
@@ -768,7 +810,8 @@ def _quarantine(code: str, text: str, now: datetime) -> dict[str, Any]:
     }
 
 
-def _later_of(moment: sa.ColumnElement[datetime | None], other: datetime) -> sa.ColumnElement[datetime]:
-    """The later of a column, which may be null, and a moment."""
-    given = sa.literal(other, Utc)
-    return sa.case((moment > given, moment), else_=given)
+def _later_of(
+    moment: sa.ColumnElement[datetime | None], other: sa.ColumnElement[datetime]
+) -> sa.ColumnElement[datetime]:
+    """The later of two moments, of which the first may be null."""
+    return sa.case((moment > other, moment), else_=other)

@@ -1,0 +1,138 @@
+"""The doctor: is the ledger what it promises to be? Read-only, for production.
+
+Each check names what must hold and counts what breaks it. Whether Emarsys holds what was acknowledged is the proof's
+question; the doctor looks at our own books.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from prima_emarsys.sync import lanes, schema
+from prima_emarsys.sync.database import wal_is_safe
+from prima_emarsys.sync.ledger import IS_FILTERED, IS_IN_DOUBT, IS_LEASED, IS_QUARANTINED, IS_SETTLED, Ledger
+from prima_emarsys.sync.retention import outdated
+
+record = schema.sync_record
+
+LATE = timedelta(minutes=15)
+"""How long a lease may have ended before somebody should have taken its records back."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: whether it holds, and in a person's words what was found."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def examine(ledger: Ledger, source_counts: Mapping[str, int] | None = None) -> list[Check]:
+    """All checks. `source_counts` (lane → records in the source) lets the conservation of records be checked too."""
+
+    def work(connection: Connection) -> list[Check]:
+        return [
+            *_database(connection, ledger),
+            *_books(connection, ledger),
+            *_conservation(connection, ledger, source_counts or {}),
+            *_sizes(connection, ledger),
+        ]
+
+    return [*ledger.read(work), *_lanes(ledger)]
+
+
+def _database(connection: Connection, ledger: Ledger) -> Iterator[Check]:
+    if connection.dialect.name == "sqlite":
+        journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+        synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
+        safe = synchronous == 3 if journal == "delete" else wal_is_safe(sqlite3.sqlite_version_info[:3])
+        detail = f"SQLite {sqlite3.sqlite_version}, journal {journal}, synchronous {synchronous} (3 is EXTRA)"
+        yield Check("commits survive a power cut", safe, detail)
+        found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+        yield Check("the file is sound", found == "ok", found)
+    else:
+        version = connection.exec_driver_sql("SHOW server_version").scalar_one()
+        synchronous = connection.exec_driver_sql("SHOW synchronous_commit").scalar_one()
+        detail = f"PostgreSQL {version}, synchronous_commit {synchronous}"
+        yield Check("commits survive a power cut", synchronous != "off", detail)
+    found, head = ledger.database.revision(), ledger.database.head
+    yield Check("the tables are of this version", found == head, f"{found}, software {head}")
+
+
+def _books(connection: Connection, ledger: Ledger) -> Iterator[Check]:
+    """Each pairs a promise with the rows that break it."""
+    now = ledger.clock()
+    cases = schema.exception
+    listed = sa.exists().where(
+        cases.c.scope == sa.literal("delivery/") + record.c.lane,
+        cases.c.record == record.c.key,
+        cases.c.resolved_at.is_(None),
+    )
+    broken = {
+        "what is on its way counts as unacknowledged": sa.and_(IS_LEASED, record.c.acked_hash.is_not(None)),
+        "acknowledged records hold no payload": sa.and_(IS_SETTLED, record.c.payload.is_not(None)),
+        "an acknowledgement has its time": record.c.acked_hash.is_(None) != record.c.acked_at.is_(None),
+        "a lease has its holder, its end and its content": sa.or_(
+            record.c.lease_token.is_(None) != record.c.lease_until.is_(None),
+            record.c.lease_token.is_(None) != record.c.inflight_hash.is_(None),
+        ),
+        "no lease outlives its end": sa.and_(IS_LEASED, record.c.lease_until < now - LATE),
+        "no doubt lasts a day": sa.and_(IS_IN_DOUBT, record.c.in_doubt_until < now - timedelta(days=1)),
+        "what waits for a person has cause, owner and time": sa.and_(
+            IS_QUARANTINED, sa.or_(record.c.quarantine_owner.is_(None), record.c.quarantine_since.is_(None))
+        ),
+        "what waits for a person is on the list of exceptions": sa.and_(IS_QUARANTINED, sa.not_(listed)),
+        "every record is desired or filtered": sa.and_(record.c.desired_hash.is_(None), sa.not_(IS_FILTERED)),
+    }
+    for name, condition in broken.items():
+        number = connection.execute(sa.select(sa.func.count()).select_from(record).where(condition)).scalar_one()
+        yield Check(name, number == 0, f"{number:,} records break it")
+
+
+def _conservation(connection: Connection, ledger: Ledger, source_counts: Mapping[str, int]) -> Iterator[Check]:
+    number = sa.select(record.c.lane, sa.func.count()).group_by(record.c.lane)
+    held = {lane: count for lane, count in connection.execute(number)}
+    for lane in sorted(held.keys() | source_counts.keys()):
+        counts = ledger.counts(lane)
+        expected = source_counts.get(lane, held.get(lane, 0))
+        yield Check(
+            f"every record of {lane} is in one place",
+            counts.total == expected,
+            f"{expected:,} = {counts.acknowledged:,} acknowledged + {counts.dirty:,} dirty + {counts.leased:,} leased"
+            f" + {counts.in_doubt:,} in doubt + {counts.quarantined:,} quarantined"
+            f" + {sum(counts.filtered.values()):,} filtered (sum {counts.total:,})",
+        )
+
+
+def _sizes(connection: Connection, ledger: Ledger) -> Iterator[Check]:
+    now = ledger.clock()
+    for table in schema.metadata.sorted_tables:
+        rule = schema.retention_of(table)
+        number = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+        # A week's slack, so that one missed clean-up is no alarm.
+        old = sa.select(sa.func.count()).select_from(table).where(outdated(table, now - timedelta(days=7)))
+        overdue = connection.execute(old).scalar_one()
+        kept = f"kept {rule.days} days" if rule.days is not None else "kept without limit"
+        detail = f"{number:,} rows, {kept}, {overdue:,} overdue. {rule.why}"
+        yield Check(f"{table.name} is bounded", overdue == 0, detail)
+
+
+def _lanes(ledger: Ledger) -> Iterator[Check]:
+    for name in lanes.names(ledger):
+        lane = lanes.find(ledger, name)
+        reasons = []
+        if lane.stopped_at is not None:
+            since = f"{lane.stopped_at:%Y-%m-%d %H:%M} UTC"
+            reasons.append(f"stopped since {since}: {lane.stop_reason}. {lane.stop_remedy}")
+        if lane.breaker.open_until is not None:
+            reasons.append(f"the endpoint failed; tried again at {lane.breaker.open_until:%H:%M:%S} UTC")
+        if lane.held_reason is not None:
+            reasons.append(f"a plan is held: {lane.held_reason}")
+        yield Check(f"lane {name} goes", not reasons, "; ".join(reasons) or "nothing is in its way")
