@@ -20,11 +20,11 @@ from prima_emarsys.prima.sql import ReadError, WritableRoleError
 from prima_emarsys.project import Project
 from prima_emarsys.settings import SettingsError, load_settings
 from prima_emarsys.sync import guard, lanes
+from prima_emarsys.sync import retention as ledger_retention
 from prima_emarsys.sync.database import LedgerUnusable
 from prima_emarsys.sync.doctor import examine
 from prima_emarsys.sync.exceptions import open_exceptions
 from prima_emarsys.sync.plan import LANE, explain, make_plan
-from prima_emarsys.sync.retention import apply_retention
 from prima_emarsys.warehouse import WarehouseBusyError
 
 console = Console(highlight=False)
@@ -204,7 +204,7 @@ def retention() -> None:
     table(
         "Retention",
         ["table", "rows deleted"],
-        [[name, number] for name, number in apply_retention(opened().ledger).items()],
+        [[name, number] for name, number in ledger_retention.apply(opened().ledger).items()],
     )
 
 

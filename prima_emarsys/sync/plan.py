@@ -158,18 +158,14 @@ def stage(warehouse: Warehouse, ledger: Ledger, route: Route) -> Staged:
                 records.append(record)
                 digests.append(ledger.digest(record.values_digest_input, route.version))
             # First what the ledger is told: if this process ends in between, the digest will not match there.
-            told = (
-                pa.Table.from_batches([batch])
-                .drop_columns(["cleared"])
-                .append_column("digest", pa.array(digests, pa.string()))
-            )
+            told = batch.drop_columns(["cleared"]).append_column("digest", pa.array(digests, pa.string()))
             with warehouse.transaction():
                 warehouse.replace(STAGED, told, gone=told.select(["person_key"]), on=["person_key"])
             total += ledger.stage(LANE, records, route.version)
     return total
 
 
-def _records(batch: pa.RecordBatch, names: Sequence[str], route: Route) -> Iterator[Desired]:
+def _records(batch: pa.Table, names: Sequence[str], route: Route) -> Iterator[Desired]:
     ids = [str(route.key_field), *(str(route.fields[name]) for name in names)]
     id_of = dict(zip(names, ids[1:], strict=True))
     columns = [batch.column(name).to_pylist() for name in ("person_key", *names)]
