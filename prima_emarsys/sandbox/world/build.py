@@ -93,7 +93,9 @@ def build(
                 stretch = Stretch(first, min(STRETCH, customers - first), customers, wall_seconds(wall))
                 people = make_people(rng, stretch, lines_per_customer / LINES_PER_ORDER)
                 orders = make_orders(rng, people, catalogue, numbers, stretch.now)
-                first_people = first_people or people
+                if first_people is None:
+                    first_people = people
+                    loader.load_training(people.tables | orders.tables)
                 open_units += orders.open_units
                 for entity, table in (people.tables | orders.tables).items():
                     loader.load(entity, table)

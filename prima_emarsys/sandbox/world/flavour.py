@@ -1,7 +1,7 @@
 """How a contract column stands in the world's database: under which name, as which type, written how.
 
-The flavour `contract` keeps the contract's own names. Here belongs the shape of tables, in both directions; what is in
-them belongs to the generators, how they are written to `store`.
+The flavour `contract` keeps the contract's own names; `openedge` has a module of its own. Here belongs the shape of
+tables, in both directions; what is in them belongs to the generators, how they are written to `store`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from sqlalchemy.types import TypeDecorator
 from prima_emarsys.contract import ENTITIES, Column, Entity, Type
 
 FlavourName = Literal["contract", "openedge"]
+Encoded = dict[str, Any]
+"""Database columns by name, as Arrow arrays."""
 
 
 class Exact(TypeDecorator[Decimal]):
@@ -76,7 +78,7 @@ class Stand(Protocol):
         """The database's columns."""
         ...
 
-    def encode(self, rows: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
+    def encode(self, rows: pa.Table) -> Encoded:
         """Contract columns to database columns."""
         ...
 
@@ -101,7 +103,7 @@ class Plain:
         """One column of the contract's type."""
         return [sa.Column(self.name, sql_type(self.column.type), quote=True)]
 
-    def encode(self, rows: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
+    def encode(self, rows: pa.Table) -> Encoded:
         """Nothing but the name changes."""
         return {self.name: rows.column(self.column.name)}
 
@@ -124,15 +126,15 @@ class Layout:
     extra: tuple[tuple[str, str], ...] = ()
     deleted: tuple[str, str] | None = None
 
-    def build(self, metadata: sa.MetaData) -> sa.Table:
+    def build(self, metadata: sa.MetaData, prefix: str = "") -> sa.Table:
         """The SQLAlchemy table."""
         columns = [column for stand in self.stands for column in stand.columns()]
         columns += [sa.Column(name, sa.Text(), quote=True) for name, _ in self.extra]
-        return sa.Table(self.table, metadata, *columns, quote=True)
+        return sa.Table(prefix + self.table, metadata, *columns, quote=True)
 
     def encode(self, rows: pa.Table) -> pa.Table:
         """A contract table as the database's columns."""
-        arrays: dict[str, Any] = {}
+        arrays: Encoded = {}
         for stand in self.stands:
             arrays |= stand.encode(rows)
         for name, value in self.extra:
@@ -153,11 +155,15 @@ class Layout:
 
 @dataclass(frozen=True)
 class Flavour:
-    """All tables. `schema` is used where the database has schemas, else `schema_prefix` before each table's name."""
+    """All tables. `schema` is used where the database has schemas; SQLite has it as a prefix (`PUB_customer`).
+
+    `training_company`, if given, is one more company in the same tables, whose rows belong to nobody.
+    """
 
     name: FlavourName
     layouts: Mapping[str, Layout]
     schema: str | None = None
+    training_company: str | None = None
 
 
 CONTRACT = Flavour(

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from prima_emarsys.contract import ENTITIES
 from prima_emarsys.sandbox.world.columns import raw_schema
 from prima_emarsys.sandbox.world.flavour import CONTRACT, Flavour, FlavourName
+from prima_emarsys.sandbox.world.openedge import OPENEDGE
 
 Row = dict[str, Any]
 """One row by contract column name; times are naive local."""
@@ -28,7 +29,7 @@ _ALSO_INDEXED = {
     "customer_return": ("order_number",),
     "credit_note_line": ("order_number",),
 }
-FLAVOURS: dict[FlavourName, Flavour] = {"contract": CONTRACT}
+FLAVOURS: dict[FlavourName, Flavour] = {"contract": CONTRACT, "openedge": OPENEDGE}
 """Every way in which the same world can stand in a database."""
 
 
@@ -46,8 +47,9 @@ class Store:
         schema = None if self.sqlite else flavour.schema
         metadata = sa.MetaData(schema=schema)
         self.tables: dict[str, sa.Table] = {}
+        prefix = f"{flavour.schema}_" if self.sqlite and flavour.schema else ""
         for name, layout in flavour.layouts.items():
-            self.tables[name] = layout.build(metadata)
+            self.tables[name] = layout.build(metadata, prefix)
         self.metadata = metadata
 
     @property
@@ -126,13 +128,16 @@ class Store:
 @contextmanager
 def open_world(url: str) -> Iterator[Store]:
     """The world that stands at `url`, in the flavour it was built in. Raises `LookupError` if there is none."""
-    store = Store(url, CONTRACT)
+    plain = Store(url, CONTRACT)
     try:
-        with store.engine.connect() as connection:
-            if not sa.inspect(connection).has_table(_world.name):
-                raise LookupError("the database holds no world of the sandbox; build one first")
-        flavour = next(known for name, known in FLAVOURS.items() if name == store.settings()["flavour"])
-        yield store if flavour is CONTRACT else Store(url, flavour)
+        if not sa.inspect(plain.engine).has_table(_world.name):
+            raise LookupError("the database holds no world of the sandbox; build one first")
+        built_in = plain.settings()["flavour"]
+    finally:
+        plain.close()
+    store = Store(url, next(flavour for name, flavour in FLAVOURS.items() if name == built_in))
+    try:
+        yield store
     finally:
         store.close()
 
@@ -148,21 +153,29 @@ class Loader:
     def __init__(self, store: Store, connection: Any) -> None:
         self._store, self._connection = store, connection
 
-    def load(self, entity: str, rows: pa.Table) -> int:
-        """Append contract rows; returns their number."""
+    def load(self, entity: str, rows: pa.Table) -> None:
+        """Append contract rows."""
         table = self._store.tables[entity]
         stored = _as_text(self._store.flavour.layouts[entity].encode(rows), self._store.sqlite)
         if self._store.sqlite:
             with self._connection.cursor() as cursor:
                 cursor.adbc_ingest(table.name, stored, mode="append")
-            return len(rows)
+            return
         buffer = io.BytesIO()
         pyarrow.csv.write_csv(stored, buffer, pyarrow.csv.WriteOptions(include_header=False))
         target = self._store.engine.dialect.identifier_preparer.format_table(table)
         names = ", ".join('"' + name.replace('"', '""') + '"' for name in stored.column_names)
         with self._connection.cursor() as cursor, cursor.copy(f"COPY {target} ({names}) FROM STDIN CSV") as copy:
             copy.write(buffer.getbuffer())
-        return len(rows)
+
+    def load_training(self, tables: Mapping[str, pa.Table]) -> None:
+        """If the flavour has a training company: copies of a few rows in it, which a reader must filter away."""
+        company = self._store.flavour.training_company
+        if company is None:
+            return
+        for entity in ("customer", "customer_address", "sales_order", "sales_order_line"):
+            rows = tables[entity].slice(0, 25)
+            self.load(entity, rows.set_column(0, rows.field(0), pa.array([company] * len(rows))))
 
 
 def _as_text(rows: pa.Table, sqlite: bool) -> pa.Table:
@@ -267,8 +280,12 @@ class Rows:
             self._connection.execute(_case.insert(), rows)
 
     def count(self, entity: str) -> int:
-        """Number of rows."""
-        return self._connection.scalar(sa.select(sa.func.count()).select_from(self.store.tables[entity])) or 0
+        """Number of rows that exist: neither deleted by a mark nor of the training company."""
+        query = sa.select(sa.func.count()).select_from(self.store.tables[entity]).where(*self._alike(entity, {}))
+        if training := self.store.flavour.training_company:
+            (company,) = self._columns(entity, ("company",))
+            query = query.where(company != self._encoded(entity, {"company": training})[company.name])
+        return self._connection.scalar(query) or 0
 
     def _columns(self, entity: str, columns: Iterable[str]) -> list[sa.Column[Any]]:
         layout, table = self.store.flavour.layouts[entity], self.store.tables[entity]
