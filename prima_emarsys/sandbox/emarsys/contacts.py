@@ -98,6 +98,7 @@ def write_rows(
     store, first_wins = account.store, account.settings.repeated_key == "first-wins"
     written = Written()
     valid = _valid_rows(account, key, rows, written)
+    today: Values = {str(REGISTRATION_DATE): time.strftime("%Y-%m-%d", time.gmtime())}
     with store.transaction():
         found = store.find(key, [key_value for key_value, _ in valid])
         before: dict[int, Values] = {}
@@ -113,10 +114,9 @@ def write_rows(
                     written.refuse(key_value, 2008, f"No contact found with the external id: {key} - {key_value}")
                     continue
                 number = store.next_contact()
-                values = {name: value for name, value in values.items() if value}
-                values[str(REGISTRATION_DATE)] = time.strftime("%Y-%m-%d", time.gmtime())
-                added[number] = values
-                found[key_value] = [(number, values)]
+                new = _filled(values) | today
+                added[number] = new
+                found[key_value] = [(number, new)]
                 written.ids.append(number)
                 written.created += 1
             elif mode == "create":
@@ -129,9 +129,7 @@ def write_rows(
                 written.updated += 1
                 if first_wins and key_value in seen:
                     continue
-                new = old | values
-                if not all(values.values()):
-                    new = {name: value for name, value in new.items() if value}
+                new = _filled(old | values)
                 if number in added:
                     added[number] = new
                 else:
@@ -143,6 +141,10 @@ def write_rows(
         store.replace(changed.items())
         _rekey(store, before, changed, added)
     return written
+
+
+def _filled(values: Values) -> Values:
+    return values if all(values.values()) else {name: value for name, value in values.items() if value}
 
 
 def _rekey(store: Store, before: dict[int, Values], changed: dict[int, Values], added: dict[int, Values]) -> None:
@@ -372,8 +374,8 @@ def merge(call: Call) -> str:
             raise Refusal(400, 10001, "source_key_value and target_key_value name the same contact")
         rules = body.get("merge_rules") or {}
         kept = {name: value for name, value in ours.items() if rules.get(name) != "overwrite" or name not in theirs}
-        identity = {name: ours.get(name) for _, name in store.indexed_fields()}
-        merged = {name: value for name, value in (theirs | kept | identity).items() if value}
+        identity: Values = {name: ours.get(name, "") for _, name in store.indexed_fields()}
+        merged = _filled(theirs | kept | identity)
         store.replace([(target, merged)])
         _rekey(store, {target: ours}, {target: merged}, {})
         if body.get("delete_source"):
