@@ -26,25 +26,15 @@ from prima_emarsys.project import Project
 from prima_emarsys.sandbox.emarsys.faults import Faults
 from prima_emarsys.sandbox.emarsys.server import LocalEmarsys
 from prima_emarsys.sandbox.world import build, tick
-from prima_emarsys.settings import load_settings
+from prima_emarsys.settings import DEFAULT_SITE, load_settings
 from prima_emarsys.sync.exceptions import open_exceptions
 from prima_emarsys.sync.plan import LANE
 
 _KILL = "kill"
+_FEW = 50
 _ROUNDS = 8
 """Syncs tried until nothing is due; a killed process's lease must end first."""
-_SHOWN = (
-    "read",
-    "changed",
-    "excluded",
-    "quarantined",
-    "planned",
-    "sent",
-    "accepted",
-    "refused",
-    "unknown",
-    "unchanged",
-)
+_QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
 @contextmanager
@@ -93,12 +83,17 @@ def run_demo(console: Console, folder: Path, customers: int, fault: str | None) 
     console.print(f"[bold]1.[/] A made-up retailer's Prima with {customers:,} customer accounts …")
     url = f"sqlite:///{folder.absolute() / 'prima.sqlite'}"
     world = build(url, customers=customers, now=now - timedelta(minutes=5))
-    console.print(f"   {world.rows['sales_order']:,} orders, {world.rows['sales_order_line']:,} lines, and on purpose:")
-    console.print("   " + ", ".join(f"{len(found)} × {name}" for name, found in world.cases.items()))
-    with sandbox(folder) as (emarsys, environment), _environment(environment):
+    orders, lines = world.rows["sales_order"], world.rows["sales_order_line"]
+    awkward = sum(len(found) for found in world.cases.values())
+    console.print(
+        f"   {orders:,} orders, {lines:,} lines, and {awkward:,} awkward records of {len(world.cases)} kinds."
+    )
+    with sandbox(folder) as (emarsys, environment), _environment(environment | _site(folder, fault)):
         if fault and fault != _KILL:
             emarsys.faults = Faults.named(fault)
-            console.print(f"   [yellow]Fault switched on in Emarsys: {fault}.[/]")
+            console.print(
+                f"   [yellow]Fault switched on in Emarsys: {fault}; {_FEW} contacts a call, so that it bites.[/]"
+            )
         console.print("[bold]2.[/] Everything is read, computed and sent for the first time …")
         if fault == _KILL:
             _killed_sync(console, environment)
@@ -133,6 +128,15 @@ def run_demo(console: Console, folder: Path, customers: int, fault: str | None) 
     return proof.holds
 
 
+def _site(folder: Path, fault: str | None) -> dict[str, str]:
+    """With a fault, the sandbox's site file is used with smaller batches: a few calls would hardly meet it."""
+    if not fault:
+        return {}
+    path = folder.absolute() / "site.yaml"
+    path.write_text(f"{DEFAULT_SITE.read_text()}  contacts_per_call: {_FEW}\n")
+    return {"PRIMA_EMARSYS_SITE": str(path)}
+
+
 def _sync(console: Console, title: str) -> None:
     """Run Dagster's `sync` job until nothing is due."""
     from prima_emarsys.definitions import defs
@@ -141,7 +145,7 @@ def _sync(console: Console, title: str) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         for _ in range(_ROUNDS):
             with console.status("[dim]Dagster's job `sync` is running …"):
-                result = defs.resolve_job_def("sync").execute_in_process(instance=instance, raise_on_error=True)
+                result = defs.resolve_job_def("sync").execute_in_process(instance=instance, run_config=_QUIET)
             for event in result.get_asset_materialization_events():
                 made = event.step_materialization_data.materialization
                 name = made.asset_key.to_user_string()
@@ -156,11 +160,12 @@ def _sync(console: Console, title: str) -> None:
             console.print(f"   {state.dirty + state.leased + state.in_doubt:,} contacts wait to be sent again …")
             time.sleep(10)
     shown = Table(title=title, title_justify="left", title_style="bold")
-    shown.add_column("flow")
-    for count in _SHOWN:
-        shown.add_column(count, justify="right")
-    for name, numbers in totals.items():
-        shown.add_row(name, *(f"{numbers[count]:,}" if count in numbers else "" for count in _SHOWN))
+    shown.add_column("", no_wrap=True)
+    for name in totals:
+        shown.add_column(name.split("/")[1], justify="right", no_wrap=True)
+    for count in FLOW:
+        if any(count in numbers for numbers in totals.values()):
+            shown.add_row(count, *(f"{n[count]:,}" if count in n else "" for n in totals.values()))
     console.print(shown)
 
 
@@ -189,7 +194,7 @@ def sync_once() -> None:
     from prima_emarsys.definitions import defs
 
     with dg.DagsterInstance.ephemeral() as instance:
-        defs.resolve_job_def("sync").execute_in_process(instance=instance)
+        defs.resolve_job_def("sync").execute_in_process(instance=instance, run_config=_QUIET)
 
 
 def _mend(console: Console, project: Project, emarsys: LocalEmarsys) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
+import stamina.instrumentation
+
 from prima_emarsys.contract import entities_of
 from prima_emarsys.emarsys.auth import OAuthClient, WsseUser
 from prima_emarsys.emarsys.contacts import Contacts
@@ -32,6 +34,10 @@ from prima_emarsys.sync.ledger import Ledger
 from prima_emarsys.sync.people import People
 from prima_emarsys.sync.plan import Route
 from prima_emarsys.warehouse import Warehouse, open_warehouse
+
+
+# Retries are counted in the ledger; stamina's own line would print a call's arguments.
+stamina.instrumentation.set_on_retry_hooks([])
 
 
 class Project:
@@ -163,7 +169,12 @@ class Project:
     def send(self, *, settle_seconds: float = 0.0) -> Sent:
         """Send every contact that differs from what Emarsys acknowledged."""
         site = self.site.emarsys
-        policy = Policy(parallel=site.parallel, lease=2 * site.call_deadline_seconds, grace=site.in_doubt_seconds)
+        policy = Policy(
+            batch=site.contacts_per_call,
+            parallel=site.parallel,
+            lease=2 * site.call_deadline_seconds,
+            grace=site.in_doubt_seconds,
+        )
         sender = ContactSender(Contacts(self.emarsys), self.route)
         return send_contacts(
             self.warehouse, self.ledger, sender, self.route, site.volume, policy, settle_seconds=settle_seconds

@@ -237,6 +237,7 @@ class EmarsysMap(_Model):
     fields: dict[str, str | None] = Field(
         default={}, description="our attribute → string id in Emarsys; null keeps it out. Default: see docs"
     )
+    contacts_per_call: Annotated[int, Field(ge=1, le=1_000)] = 1_000
     parallel: Annotated[int, Field(ge=1, le=8)] = 3
     call_deadline_seconds: Annotated[float, Field(gt=0, le=300)] = 60
     in_doubt_seconds: Annotated[float, Field(ge=0)] = 120
