@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -36,7 +37,7 @@ _EXPLAINED = (
 
 def table(title: str, headings: list[str], rows: list[list[object]]) -> None:
     """Print a table; numbers stand on the right."""
-    shown = Table(title=title, title_justify="left", title_style="bold")
+    shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
     for place, heading in enumerate(headings):
         numeric = bool(rows) and all(isinstance(row[place], int) or row[place] in ("", None) for row in rows)
         shown.add_column(heading, justify="right" if numeric else "left", overflow="fold")

@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -159,7 +160,7 @@ def _sync(console: Console, title: str) -> None:
                 break
             console.print(f"   {state.dirty + state.leased + state.in_doubt:,} contacts wait to be sent again …")
             time.sleep(10)
-    shown = Table(title=title, title_justify="left", title_style="bold")
+    shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
     shown.add_column("", no_wrap=True)
     for name in totals:
         shown.add_column(name.split("/")[1], justify="right", no_wrap=True)
@@ -212,7 +213,7 @@ def _mend(console: Console, project: Project, emarsys: LocalEmarsys) -> None:
 
 def _exceptions(console: Console, project: Project, kind_of: str | None = None) -> None:
     cases = [case for case in open_exceptions(project.ledger) if kind_of in (None, case.kind)]
-    shown = Table(title="Open exceptions, by owner", title_justify="left", title_style="bold")
+    shown = Table(title="Open exceptions, by owner", title_justify="left", title_style="bold", box=SIMPLE)
     for heading in ("owner", "kind", "number", "for example"):
         shown.add_column(heading, overflow="fold")
     groups: dict[tuple[str, str], list] = {}

@@ -35,7 +35,6 @@ from prima_emarsys.sync.people import People
 from prima_emarsys.sync.plan import Route
 from prima_emarsys.warehouse import Warehouse, open_warehouse
 
-
 # Retries are counted in the ledger; stamina's own line would print a call's arguments.
 stamina.instrumentation.set_on_retry_hooks([])
 
