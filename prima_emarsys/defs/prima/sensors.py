@@ -24,6 +24,9 @@ AUTOMATIC = dg.DefaultSensorStatus.STOPPED if os.getenv("PRIMA_EMARSYS_MANUAL") 
 _WATCHED = dict.fromkeys([f"prima/{subject}" for subject in SUBJECTS] + [n for s in SUBJECTS for n in DOWNSTREAM[s]])
 _RETRY_SECONDS = 60
 """A request that came to nothing is repeated after this."""
+_REREAD_SECONDS = 300
+"""A subject is read again after this even if its marks stand still: rows may commit late with an older stamp."""
+_TAG = "prima_emarsys/subjects"
 
 
 @dg.sensor(
@@ -35,39 +38,47 @@ _RETRY_SECONDS = 60
     "touches, and sends their differences.",
 )
 def prima_changes(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult | dg.SkipReason:
-    """Ask for the subjects in which Prima is ahead of the mirror."""
+    """Ask for the subjects in which Prima is ahead of the mirror, unless a run that will read them waits already."""
     now = datetime.now(UTC)
     asked: dict[str, list[str]] = json.loads(context.cursor or "{}")
-    ahead: dict[str, str] = {}
+    queued = _queued_subjects(context.instance)
+    due: dict[str, str] = {}
     with project.open() as opened:
         for subject in SUBJECTS:
-            landed = _landed_marks(context.instance, subject)
+            landed, landed_at = _landed(context.instance, subject)
             there = opened.latest_marks(subject)
-            if there != landed and any(mark and mark != landed.get(name) for name, mark in there.items()):
-                ahead[subject] = json.dumps(there, sort_keys=True)
-    due = {
-        subject: marks
-        for subject, marks in ahead.items()
-        if subject not in asked
-        or asked[subject][0] != marks
-        or (now - datetime.fromisoformat(asked[subject][1])).total_seconds() > _RETRY_SECONDS
-    }
+            marks = json.dumps(there, sort_keys=True)
+            ahead = any(mark and mark != landed.get(name) for name, mark in there.items())
+            stale = (now - landed_at).total_seconds() > _REREAD_SECONDS
+            told = asked.get(subject)
+            waited = told is None or (now - datetime.fromisoformat(told[1])).total_seconds() > _RETRY_SECONDS
+            if (ahead or stale) and subject not in queued and (waited or (told is not None and told[0] != marks)):
+                due[subject] = marks
     if not due:
-        return dg.SkipReason("The mirror has what Prima has." if not ahead else "What is ahead was asked for already.")
+        return dg.SkipReason("The mirror has what Prima has, or a run that reads the rest is on its way.")
     wanted = [f"prima/{subject}" for subject in due]
     wanted += [name for subject in due for name in DOWNSTREAM[subject]]
     request = dg.RunRequest(
         asset_selection=[dg.AssetKey(name.split("/")) for name in dict.fromkeys(wanted)],
-        tags={"prima_emarsys/trigger": "prima_changes", "prima_emarsys/subjects": ",".join(sorted(due))},
+        tags={_TAG: ",".join(sorted(due))},
     )
-    asked = {subject: told for subject, told in asked.items() if subject in ahead}
     asked |= {subject: [marks, now.isoformat()] for subject, marks in due.items()}
     return dg.SensorResult(run_requests=[request], cursor=json.dumps(asked))
 
 
-def _landed_marks(instance: dg.DagsterInstance, subject: str) -> dict[str, str]:
-    """High-water marks by entity, as the last materialisation of the subject noted them."""
+def _queued_subjects(instance: dg.DagsterInstance) -> set[str]:
+    """Subjects of runs that have not begun: they will read whatever is there when they do."""
+    waiting = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
+    runs = instance.get_runs(dg.RunsFilter(statuses=waiting), limit=50)
+    return {subject for run in runs for subject in run.tags.get(_TAG, "").split(",")}
+
+
+def _landed(instance: dg.DagsterInstance, subject: str) -> tuple[dict[str, str], datetime]:
+    """High-water marks by entity, and when they were noted, from the last materialisation of the subject."""
     event = instance.get_latest_materialization_event(dg.AssetKey(["prima", subject]))
     materialization = event.asset_materialization if event else None
-    marks = materialization.metadata.get("marks") if materialization else None
-    return dict(marks.value) if isinstance(marks, dg.JsonMetadataValue) and isinstance(marks.value, dict) else {}
+    if event is None or materialization is None:
+        return {}, datetime.fromtimestamp(0, UTC)
+    marks = materialization.metadata.get("marks")
+    known = marks.value if isinstance(marks, dg.JsonMetadataValue) else None
+    return dict(known) if isinstance(known, dict) else {}, datetime.fromtimestamp(event.timestamp, UTC)
