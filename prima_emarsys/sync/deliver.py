@@ -192,22 +192,14 @@ class _Run:
         running: set[Future[Tally]] = set()
         with ThreadPoolExecutor(self.policy.parallel, thread_name_prefix=f"deliver-{self.lane}") as threads:
             probed = False
-            while self._still_ours():
+            while self._still_ours() and self.failure is None:
                 gate = self._gate(probed)
-                if gate.halted:
-                    if running:
-                        self._collect(running)
-                        continue
-                    break
-                while len(running) < gate.width and self.failure is None:
-                    claim = self.ledger.claim(self.lane, gate.batch, timedelta(seconds=self.policy.lease))
-                    if claim is None:
-                        break
+                if len(running) < gate.width and (claim := self._claim(gate.batch)) is not None:
                     running.add(threads.submit(self._dispatch, claim))
                     probed = True
-                if running:
+                elif running:
                     self._collect(running)
-                elif self.failure is not None or not self._wait_for_more(gate):
+                elif gate.halted or not self._wait_for_more(gate):
                     break
             while running:
                 self._collect(running)
@@ -223,13 +215,16 @@ class _Run:
             self._renew_at = now + lease / 3
         return self.renewed
 
+    def _claim(self, limit: int) -> Claim | None:
+        return self.ledger.claim(self.lane, limit, timedelta(seconds=self.policy.lease))
+
     def _gate(self, probed: bool) -> _Gate:
         """How much may go now, by the lane's state."""
         state, now = lanes.find(self.ledger, self.lane), self.ledger.clock()
         breaker = state.breaker
         opens_at = max((moment for moment in (state.paused_until, breaker.open_until) if moment), default=now)
         if state.stopped_at is not None:
-            return _Gate(1, self.policy.probe, opens_at, halted=probed or self.failure is not None)
+            return _Gate(0, 0, opens_at, halted=True) if probed else _Gate(1, self.policy.probe, opens_at)
         if opens_at > now:
             asked = breaker.open_until is None or breaker.open_until <= now
             return _Gate(0, 0, opens_at, asked_to_wait=asked)
@@ -242,10 +237,6 @@ class _Run:
         ended, _ = wait(running, timeout=self.policy.lane_lease / 3, return_when=FIRST_COMPLETED)
         running -= ended
         for future in ended:
-            error = future.exception()
-            if error is not None:
-                self.failure = self.failure or error
-                continue
             done = future.result()
             self.tally += done
             if done.acknowledged or done.refused:
@@ -294,10 +285,10 @@ class _Run:
                 bisecting += bool(bisecting) or (bool(halves) and isinstance(outcome, BatchRefused))
                 self._note(part, outcome, started, done)
                 tally += done
-        except BaseException:
+        except BaseException as error:
+            self.failure = self.failure or error  # first, so that nobody claims again what is given back now
             for part in parts:
                 self.ledger.abandon(part)
-            raise
         return tally
 
     def _may_go_on(self, part: Claim, bisecting: int) -> bool:
@@ -306,7 +297,6 @@ class _Run:
         return (
             bisecting <= self.policy.bisect_calls
             and gate.width > 0
-            and not gate.halted
             and self.ledger.extend(part, timedelta(seconds=self.policy.lease))
         )
 

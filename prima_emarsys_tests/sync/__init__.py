@@ -1,1 +1,1 @@
-"""Tests of the ledger, the delivery and their neighbours; each on SQLite and on PostgreSQL where it touches the store."""
+"""Tests of the ledger, the delivery and their neighbours, on SQLite and on PostgreSQL where they touch the store."""

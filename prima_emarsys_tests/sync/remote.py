@@ -38,8 +38,9 @@ class Remote:
                 self.contacts[key] = {name: value for name, value in merged.items() if value is not None}
 
     def read_back(self, keys: Sequence[str], payloads: Mapping[str, bytes]) -> Mapping[str, bool]:
+        held = {key: self.contacts.get(key, {}) for key in keys}
         return {
-            key: all(self.contacts.get(key, {}).get(name) == value for name, value in orjson.loads(payloads[key]).items())
+            key: all(held[key].get(name) == value for name, value in orjson.loads(payloads[key]).items())
             for key in keys
         }
 
@@ -74,7 +75,8 @@ def always(outcome: Outcome) -> Script:
 def want(key: str, /, **fields: Any) -> Desired:
     """A desired contact; `_1="Ann"` is field 1. A field that is None is to be cleared and is no desired value."""
     values = {name.lstrip("_"): value for name, value in fields.items()}
-    return Desired(key, canonical({name: value for name, value in values.items() if value is not None}), canonical(values))
+    held = {name: value for name, value in values.items() if value is not None}
+    return Desired(key, canonical(held), canonical(values))
 
 
 def people(number: int, value: str = "Ann") -> list[Desired]:
