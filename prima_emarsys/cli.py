@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
@@ -35,7 +35,7 @@ _EXPLAINED = (
 """Errors whose message is all that an operator needs."""
 
 
-def table(title: str, headings: list[str], rows: list[list[object]]) -> None:
+def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table; numbers stand on the right."""
     shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
     for place, heading in enumerate(headings):

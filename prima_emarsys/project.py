@@ -9,13 +9,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from typing import cast
 
 import stamina.instrumentation
 
 from prima_emarsys.contract import entities_of
 from prima_emarsys.emarsys.auth import OAuthClient, WsseUser
 from prima_emarsys.emarsys.contacts import Contacts
-from prima_emarsys.emarsys.fields import Fields, NewField
+from prima_emarsys.emarsys.fields import CreatableType, Fields, NewField
 from prima_emarsys.emarsys.transport import Account, Transport
 from prima_emarsys.finding import Finding
 from prima_emarsys.prima.mirror import Landing, Mirror
@@ -97,7 +98,7 @@ class Project:
         """
         fields = Fields(self.emarsys)
         custom = {
-            one.string_id: NewField(f"Prima {one.name.replace('_', ' ')}", one.storage.value)
+            one.string_id: NewField(f"Prima {one.name.replace('_', ' ')}", cast(CreatableType, one.storage.value))
             for one in self.contact_fields
             if not one.system and self.site.emarsys.create_fields
         }

@@ -313,13 +313,17 @@ def _line_of(node: yaml.Node | None, location: list[Any]) -> int:
             found = [(key, value) for key, value in node.value if str(key.value) == str(part)]
             if not found:
                 break
-            line, node = found[0][0].start_mark.line + 1, found[0][1]
+            line, node = _line(found[0][0], line), found[0][1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
-            line = node.start_mark.line + 1
+            line = _line(node, line)
         else:
             break
     return line
+
+
+def _line(node: yaml.Node, otherwise: int) -> int:
+    return node.start_mark.line + 1 if node.start_mark else otherwise
 
 
 def reference_name(reference: str) -> str:

@@ -69,7 +69,9 @@ class People:
             new += self._ledger.write(store)
         return new
 
-    def _read(self, select: sa.Select[Any], key: Any, wanted: Iterable[Any] | None, schema: pa.Schema) -> pa.Table:
+    def _read(
+        self, select: sa.Select[Any, Any, Any], key: Any, wanted: Iterable[Any] | None, schema: pa.Schema
+    ) -> pa.Table:
         if wanted is None:
             # One transaction that only reads: a snapshot, streamed so that a million rows need no second copy.
             def stream(connection: Connection) -> pa.Table:

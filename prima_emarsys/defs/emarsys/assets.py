@@ -1,5 +1,7 @@
 """`emarsys/rfm_clv` and `emarsys/contacts`: what Emarsys should know of a person, and sending it."""
 
+from typing import Any
+
 import dagster as dg
 
 from prima_emarsys.defs.checks import blocking_checks, checks_of
@@ -125,7 +127,7 @@ def _flow(composed: ContactCounts, sent: Sent) -> dict[str, int]:
     ) | {"new": sent.plan.creates, "calls": tally.calls}
 
 
-def _delivery(sent: Sent) -> dict[str, object]:
+def _delivery(sent: Sent) -> dict[str, Any]:
     if sent.delivered is None:
         return {"held by the volume guard": sent.held or ""}
     state = sent.delivered.counts

@@ -47,7 +47,7 @@ def _asset(subject: str, description: str) -> dg.AssetsDefinition:
             landings = opened.read(subject, sweep=config.sweep)
             with opened.warehouse() as warehouse:
                 verdict = mirror_keeps_contract(warehouse, names)
-                rows = {name: int(Mirror(warehouse).live(name).count().execute()) for name in names}
+                rows = {name: warehouse.count(Mirror(warehouse).live(name)) for name in names}
                 marks = {name: str(Mirror(warehouse).mark(name) or "") for name in names}
         findings = [finding for landing in landings for finding in landing.findings]
         short = [landing for landing in landings if landing.refused]
