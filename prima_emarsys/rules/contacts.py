@@ -257,7 +257,7 @@ def compose(
     return Composed(
         contacts=found.filter(sendable).select("person_key", **columns),
         withheld=ibis.union(*withheld),
-        excluded=found.filter(~sendable).select(
-            "person_key", rule=ibis.literal("no-email:") + found.email_fault.fill_null("missing")
-        ),
+        excluded=found.filter(~sendable)
+        .select("person_key", rule=ibis.literal("no-email:") + found.email_fault.fill_null("missing"))
+        .union(leads.anti_join(accounts, "account").select("person_key", rule=ibis.literal("gone-from-prima"))),
     )

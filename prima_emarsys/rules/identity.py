@@ -189,11 +189,12 @@ def keep_keys(members: ir.Table, links: ir.Table, persons: ir.Table, accounts: i
     remembers. A key goes with its founder; if Prima dropped the founder, with the least account that still carries it.
     Returns account, person_key, reason (`own`, `merge` or `e-mail`), root. When two groups become one, the older key
     wins and the younger rests; when one becomes two, the founder's side keeps the key, and a founder that leaves again
-    takes up the key that rested: it is the same person.
+    takes up the key that rested: it is the same person. Nobody else takes it up while the founder is there.
     """
     founded = persons.select("person_key", "created_at", founder="account")
     carried = (
         links.select("account", "person_key")
+        .union(persons.select("account", "person_key"), distinct=True)
         .inner_join(members.select("account", "root"), "account")
         .inner_join(founded, "person_key")
         .select("account", "person_key", "root", "created_at", "founder")
@@ -238,15 +239,17 @@ def keep_keys(members: ir.Table, links: ir.Table, persons: ir.Table, accounts: i
 def lead_accounts(persons: ir.Table, accounts: ir.Table, steps: ir.Table) -> ir.Table:
     """The account that speaks for a person: its name, address and e-mail are sent.
 
-    It has not given way in a merge, has a usable e-mail if any has, and was opened last. Columns: person_key, account.
+    Prima still has it (if it has any), it has not given way in a merge, has a usable e-mail if any has, and was opened
+    last. Columns: person_key, account.
     """
     candidates = (
         persons.select("person_key", "account")
-        .left_join(accounts.select("account", "email_key", "opened_at"), "account")
+        .left_join(accounts.select("account", "company", "email_key", "opened_at"), "account")
         .left_join(steps.select(account="loser", gave_way=True), "account")
-        .select("person_key", "account", "email_key", "opened_at", "gave_way")
+        .select("person_key", "account", "company", "email_key", "opened_at", "gave_way")
     )
     order = [
+        candidates.company.isnull().ifelse(1, 0),
         candidates.gave_way.notnull().ifelse(1, 0),
         candidates.email_key.isnull().ifelse(1, 0),
         candidates.opened_at.isnull().ifelse(1, 0),

@@ -64,29 +64,25 @@ def resolve_persons(
     cursor = None if whole else progress.cursor("persons")
     load = mirror.latest_load()
     customers, merges = mirror.live("customer"), mirror.live("customer_merge")
-    merged = steps = warehouse.settle(identity.merge_steps(merges))
+    merged = warehouse.settle(identity.merge_steps(merges))
+    stored = warehouse.ensure("core.persons", _STORED)
     if cursor is None:
         accounts = warehouse.write("core.accounts", identity.accounts(customers, rules))
         affected = None
-    else:
-        affected = _affected(warehouse, mirror, rules, cursor.at)
-        accounts = warehouse.table("core.accounts")
-    stored = warehouse.ensure("core.persons", _STORED)
-    if affected is not None:
-        concerned = accounts.semi_join(affected, "account")
-        steps = warehouse.settle(
-            steps.semi_join(affected, steps.loser == affected.account).union(
-                steps.semi_join(affected, steps.survivor == affected.account), distinct=True
-            )
-        )
-        before = warehouse.settle(stored.semi_join(affected, "account"))
-    else:
         concerned, before = accounts, stored
+        links, persons = keys.links(None), keys.persons(None)
+    else:
+        affected, links = _with_carriers(
+            stored, _affected(warehouse, mirror, rules, merged, cursor.at), keys, warehouse
+        )
+        accounts = warehouse.table("core.accounts")
+        concerned = accounts.semi_join(affected, "account")
+        before = warehouse.settle(stored.semi_join(affected, "account"))
+        founded = warehouse.read(affected.select(key=identity.person_key(affected.account)))["key"].to_pylist()
+        persons = keys.persons({*links["person_key"].to_pylist(), *founded})
     wanted = warehouse.settle(concerned.filter(concerned.excluded.isnull()))
-    members = warehouse.settle(_without_excluded(identity.components(wanted, steps, warehouse.settle), accounts))
-    known = None if affected is None else warehouse.read(affected)["account"].to_pylist()
-    links = keys.links(known)
-    persons = keys.persons(None if known is None else set(links["person_key"].to_pylist()))
+    steps = warehouse.settle(_concerning(affected, _between_persons(merged, accounts)))
+    members = warehouse.settle(identity.components(wanted, steps, warehouse.settle))
     kept = warehouse.settle(identity.keep_keys(members, warehouse.settle(links), warehouse.settle(persons), wanted))
     leads = identity.lead_accounts(kept, wanted, steps).mutate(is_lead=True)
     after = warehouse.settle(
@@ -97,7 +93,7 @@ def resolve_persons(
     changed = after.select("account", "person_key", "reason").difference(warehouse.settle(links))
     counts = PersonsCounts(whole=cursor is None)
     # Keys first: once the ledger remembers them, repeating the rest gives the same keys.
-    counts.new_persons = keys.remember(warehouse.read(changed))
+    counts.new_persons = sum(map(keys.remember, warehouse.batches(changed)))
     moved = after.difference(before).union(before.difference(after))
     touched = warehouse.settle(moved.select("person_key").union(_changed_persons(mirror, cursor, after)).distinct())
     with warehouse.transaction():
@@ -117,9 +113,19 @@ def _size(table: ir.Table) -> int:
     return int(table.count().execute())
 
 
-def _without_excluded(members: ir.Table, accounts: ir.Table) -> ir.Table:
-    """A merge may name an account that is excluded: it joins no person."""
-    return members.anti_join(accounts.filter(accounts.excluded.notnull()).select("account"), "account")
+def _between_persons(merged: ir.Table, accounts: ir.Table) -> ir.Table:
+    """The merges that name no excluded account: one that does joins nobody."""
+    excluded = accounts.filter(accounts.excluded.notnull())
+    return merged.anti_join(excluded, merged.loser == excluded.account).anti_join(
+        excluded, merged.survivor == excluded.account
+    )
+
+
+def _concerning(affected: ir.Table | None, steps: ir.Table) -> ir.Table:
+    """The merges of these accounts (None: all)."""
+    if affected is None:
+        return steps
+    return steps.filter(steps.loser.isin(affected.account) | steps.survivor.isin(affected.account))
 
 
 def _changed_persons(mirror: Mirror, cursor: Cursor | None, after: ir.Table) -> ir.Table:
@@ -133,12 +139,29 @@ def _changed_persons(mirror: Mirror, cursor: Cursor | None, after: ir.Table) -> 
     return after.semi_join(ibis.union(*changed, distinct=True), "account").select("person_key")
 
 
-def _affected(warehouse: Warehouse, mirror: Mirror, rules: IdentityRules, at: int) -> ir.Table:
+def _with_carriers(
+    stored: ir.Table, affected: ir.Table, keys: PersonKeys, warehouse: Warehouse
+) -> tuple[ir.Table, pa.Table]:
+    """`affected` with whoever carries a key that the ledger knows as theirs, and the ledger's links of all of them.
+
+    An account that comes back may bring a key along which others carry by now.
+    """
+    while True:
+        links = keys.links(warehouse.read(affected)["account"].to_pylist())
+        held = sorted(set(links["person_key"].to_pylist()))
+        carriers = stored.filter(stored.person_key.isin(held)).select("account").anti_join(affected, "account")
+        more = warehouse.read(carriers)
+        if not more.num_rows:
+            return affected, links
+        affected = warehouse.settle(affected.union(ibis.memtable(more), distinct=True))
+
+
+def _affected(warehouse: Warehouse, mirror: Mirror, rules: IdentityRules, merged: ir.Table, at: int) -> ir.Table:
     """Accounts whose person may have changed since landing `at`: a closed set. Column: account.
 
     Every new tie has a changed account or a changed merge at one end, and every old tie lies within a person as it was;
-    so the changed accounts, those that share an address with them, and all accounts of the persons these belonged to
-    contain whatever can move. `core.accounts` is brought up to date on the way.
+    so the changed accounts, those that share an address or a merge with them, and all accounts of the persons that
+    these belonged to or founded contain whatever can move. `core.accounts` is brought up to date on the way.
     """
     customers = mirror.above("customer", at)
     merges = mirror.above("customer_merge", at)
@@ -159,9 +182,13 @@ def _affected(warehouse: Warehouse, mirror: Mirror, rules: IdentityRules, at: in
     )
     warehouse.replace("core.accounts", renewed, gone=moved, on=["account"])
     sharing = stored.semi_join(renewed.filter(renewed.email_key.notnull()), "email_key").select("account")
-    near = warehouse.settle(changed.union(sharing, distinct=True))
-    persons = warehouse.ensure("core.persons", _STORED)
-    same_person = persons.semi_join(persons.semi_join(near, "account"), "person_key").select("account")
+    merged_away = merged.semi_join(changed, merged.survivor == changed.account).select(account="loser")
+    merged_into = merged.semi_join(changed, merged.loser == changed.account).select(account="survivor")
+    near = warehouse.settle(ibis.union(changed, sharing, merged_away, merged_into, distinct=True))
+    persons = warehouse.table("core.persons")
+    belonged = persons.semi_join(near, "account").select("person_key")
+    founded = near.select(person_key=identity.person_key(near.account))
+    same_person = persons.semi_join(belonged.union(founded, distinct=True), "person_key").select("account")
     return warehouse.settle(near.union(same_person, distinct=True))
 
 
