@@ -102,7 +102,7 @@ class PrimaMap(_Model):
     db_schema: Annotated[str | None, Field(alias="schema")] = None
     read_uncommitted: bool = Field(default=False, description="Read without row locks; headers and lines may disagree")
     allow_writable_role: bool = Field(default=False, description="Start although the role may write (sandbox only)")
-    page_rows: Annotated[int, Field(ge=100, le=200_000)] = 20_000
+    page_rows: Annotated[int, Field(ge=100, le=200_000)] = 50_000
     overlap: timedelta = Field(default=timedelta(minutes=15), description="Re-read before the high-water mark")
     short_read_share: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.02, description="A full read that would take out more than this share of a table is refused"
@@ -315,8 +315,7 @@ def _line_of(node: yaml.Node | None, location: list[Any]) -> int:
                 break
             line, node = _line(found[0][0], line), found[0][1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = _line(node, line)
+            line, node = _line(node.value[part], line), node.value[part]
         else:
             break
     return line
