@@ -6,6 +6,9 @@ transaction as the rows that it covers. Rows that break the contract stand in `m
 again and keep it; the rows that were good before stay as they were.
 """
 
+# Ibis types a table's columns as their base class, so arithmetic on them cannot be checked statically.
+# pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportCallIssue=false, reportArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
@@ -130,12 +133,16 @@ class Mirror:
     def _land_page(self, entity: Entity, page: Page, load: int, mark: Mark | None, landing: Landing) -> None:
         warehouse, key = self._warehouse, list(entity.key)
         stored = self.stored(entity.name)
-        with warehouse.settled(page.good) as incoming:
-            before = stored.filter(~stored.gone).semi_join(incoming, key).select(incoming.columns)
-            changed = warehouse.settle(incoming.difference(before).mutate(load=ibis.literal(load), gone=False))
-            landing.changed += int(changed.count().execute())
+        with (
+            warehouse.settled(page.good) as incoming,
+            warehouse.settled(stored.semi_join(incoming, key)) as before,
+            warehouse.settled(_differing(incoming, before, load)) as changed,
+        ):
+            landing.changed += _size(changed)
             with warehouse.transaction():
-                warehouse.replace(_table(entity), changed, gone=changed, on=key)
+                if _size(before):  # a first read need not look for what to delete
+                    warehouse.delete(_table(entity), changed, on=key)
+                warehouse.append(_table(entity), changed)
                 if page.gone:
                     self._retire(
                         entity, pa.table(dict(zip(key, zip(*page.gone, strict=True), strict=True))), load, landing
@@ -178,7 +185,7 @@ class Mirror:
         refused = self._warehouse.table("mirror.quarantine").filter(ibis._.entity == entity.name).select("record")
         unseen = live.anti_join(seen, list(entity.key)).mutate(record=_record(entity, live))
         missing = self._warehouse.settle(unseen.anti_join(refused, "record").drop("record"))
-        total, gone = int(live.count().execute()), int(missing.count().execute())
+        total, gone = _size(live), _size(missing)
         if gone > short_share * total and total >= _SMALLEST_GUARDED:
             landing.refused = f"the read holds {total - gone:,} of the {total:,} rows that the mirror has"
             landing.findings.append(Finding("short-read", entity.name, landing.refused))
@@ -190,12 +197,23 @@ class Mirror:
     def _retire(self, entity: Entity, keys: ir.Table | pa.Table, load: int, landing: Landing) -> None:
         warehouse, key = self._warehouse, list(entity.key)
         stored = self.stored(entity.name)
-        with warehouse.settled(keys) as named:
-            retired = warehouse.settle(
-                stored.filter(~stored.gone).semi_join(named, key).mutate(load=ibis.literal(load), gone=True)
-            )
-            landing.gone += int(retired.count().execute())
+        live = stored.filter(~stored.gone)
+        with (
+            warehouse.settled(keys) as named,
+            warehouse.settled(live.semi_join(named, key).mutate(load=ibis.literal(load), gone=True)) as retired,
+        ):
+            landing.gone += _size(retired)
             warehouse.replace(_table(entity), retired, gone=retired, on=key)
+
+
+def _size(table: ir.Table) -> int:
+    return int(table.count().execute())
+
+
+def _differing(incoming: ir.Table, before: ir.Table, load: int) -> ir.Table:
+    """The incoming rows that are not in the mirror as they are; what went and came back differs."""
+    same = before.filter(~before.gone).select(incoming.columns)
+    return incoming.difference(same).mutate(load=ibis.literal(load), gone=False)
 
 
 def _record(entity: Entity, table: ir.Table) -> ir.StringValue:
