@@ -115,10 +115,8 @@ def _size(table: ir.Table) -> int:
 
 def _between_persons(merged: ir.Table, accounts: ir.Table) -> ir.Table:
     """The merges that name no excluded account: one that does joins nobody."""
-    excluded = accounts.filter(accounts.excluded.notnull())
-    return merged.anti_join(excluded, merged.loser == excluded.account).anti_join(
-        excluded, merged.survivor == excluded.account
-    )
+    excluded = accounts.filter(accounts.excluded.notnull()).account
+    return merged.filter(~merged.loser.isin(excluded), ~merged.survivor.isin(excluded))
 
 
 def _concerning(affected: ir.Table | None, steps: ir.Table) -> ir.Table:
