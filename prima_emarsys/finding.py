@@ -93,7 +93,7 @@ _CATALOGUE = [
         Owner.DATA,
         Severity.ERROR,
         "A status word in Prima that the site file does not know. The record waits; it is not guessed.",
-        "Add the word under `status_words` in the site file.",
+        "Add the word under `prima.entities.<table>.words` in the site file.",
         "The word is mapped, or the record has another status.",
     ),
     Kind(

@@ -235,9 +235,10 @@ class EmarsysMap(_Model):
     key_field: str = Field(default="prima_person_key", description="string id of the indexed key field")
     create_fields: bool = Field(default=True, description="Create custom fields that are missing")
     fields: dict[str, str | None] = Field(
-        default={}, description="our attribute → string id in Emarsys; null keeps it out. Default: see docs"
+        default={},
+        description="attribute → string id in Emarsys; null keeps it out. Default: Emarsys's own field, else prima_NAME",
     )
-    contacts_per_call: Annotated[int, Field(ge=1, le=1_000)] = 1_000
+    contacts_per_call: Annotated[int, Field(ge=1, le=1_000, description="Contacts in one call.")] = 1_000
     parallel: Annotated[int, Field(ge=1, le=8)] = 3
     call_deadline_seconds: Annotated[float, Field(gt=0, le=300)] = 60
     in_doubt_seconds: Annotated[float, Field(ge=0)] = 120
