@@ -236,7 +236,7 @@ class EmarsysMap(_Model):
     create_fields: bool = Field(default=True, description="Create custom fields that are missing")
     fields: dict[str, str | None] = Field(
         default={},
-        description="attribute → string id in Emarsys; null keeps it out. Default: Emarsys's own field, else prima_NAME",
+        description="attribute → string id in Emarsys; null keeps it out. Default: Emarsys's own, else prima_NAME",
     )
     contacts_per_call: Annotated[int, Field(ge=1, le=1_000, description="Contacts in one call.")] = 1_000
     parallel: Annotated[int, Field(ge=1, le=8)] = 3
