@@ -11,9 +11,10 @@ rebuilt, everything is staged again, the ledger finds nothing new, and nothing i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cached_property, reduce
 
 import ibis
 import ibis.expr.types as ir
@@ -41,10 +42,10 @@ class Route:
     key_field: int
     fields: Mapping[str, int]
 
-    @property
+    @cached_property
     def version(self) -> str:
-        """Changes when any attribute travels to another field."""
-        return canonical({"key": self.key_field, **self.fields}).decode()
+        """Changes when any attribute travels to another field. Short, for the ledger keeps it with every record."""
+        return hashlib.sha256(canonical({"key": self.key_field, **self.fields})).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
