@@ -5,9 +5,11 @@ It drives the real Dagster jobs on the real stores; only Prima and Emarsys are m
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -241,14 +243,22 @@ def run_dev(console: Console, folder: Path, customers: int, every: timedelta, po
         if every:
             world.start()
         command = [str(Path(sys.executable).with_name("dagster")), "dev", "-w", "workspace.yaml", "-h", "127.0.0.1"]
+        # In a group of its own: whatever ends this process ends Dagster's processes with it.
+        dagster = subprocess.Popen(  # noqa: S603 (the installed dagster command)
+            [*command, "-p", str(port)],
+            env={**os.environ, **environment, "DAGSTER_HOME": str(home)},
+            start_new_session=True,
+        )
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
-            subprocess.run(  # noqa: S603 (the installed dagster command)
-                [*command, "-p", str(port)], env={**os.environ, **environment, "DAGSTER_HOME": str(home)}, check=False
-            )
+            dagster.wait()
         except KeyboardInterrupt:
             pass
         finally:
             over.set()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(dagster.pid, signal.SIGINT)
+                dagster.wait(timeout=30)
 
 
 def _turn(url: str, every: timedelta, over: threading.Event, console: Console) -> None:
