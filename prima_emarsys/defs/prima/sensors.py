@@ -12,6 +12,7 @@ import dagster as dg
 
 from prima_emarsys.defs.prima.assets import SUBJECTS
 from prima_emarsys.defs.resources import ProjectResource
+from prima_emarsys.prima.sql import Mark
 
 DOWNSTREAM = {
     "customers": ["core/persons", "core/sales", "emarsys/rfm_clv", "emarsys/contacts"],
@@ -40,6 +41,7 @@ _TAG = "prima_emarsys/subjects"
 def prima_changes(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult | dg.SkipReason:
     """Ask for the subjects in which Prima is ahead of the mirror, unless a run that will read them waits already."""
     now = datetime.now(UTC)
+    present = str(Mark(now))
     asked: dict[str, list[str]] = json.loads(context.cursor or "{}")
     queued = _queued_subjects(context.instance)
     due: dict[str, str] = {}
@@ -48,7 +50,8 @@ def prima_changes(context: dg.SensorEvaluationContext, project: ProjectResource)
             landed, landed_at = _landed(context.instance, subject)
             there = opened.latest_marks(subject)
             marks = json.dumps(there, sort_keys=True)
-            ahead = any(mark and mark != landed.get(name) for name, mark in there.items())
+            # A mark that is not yet past stands for a row stamped in the future: it says nothing, and would always.
+            ahead = any(landed.get(name, "") < mark < present for name, mark in there.items())
             stale = (now - landed_at).total_seconds() > _REREAD_SECONDS
             told = asked.get(subject)
             waited = told is None or (now - datetime.fromisoformat(told[1])).total_seconds() > _RETRY_SECONDS
