@@ -16,7 +16,7 @@ from prima_emarsys.sync import guard
 from prima_emarsys.sync.deliver import Delivered, Policy, deliver
 from prima_emarsys.sync.exceptions import observe
 from prima_emarsys.sync.ledger import Ledger, Staged
-from prima_emarsys.sync.plan import LANE, Plan, Route, forget_removed, make_plan, note_acknowledged, stage, withdraw
+from prima_emarsys.sync.plan import LANE, Plan, Route, make_plan, note_acknowledged, stage, withdraw
 from prima_emarsys.warehouse import Warehouse
 
 
@@ -49,7 +49,7 @@ class Sent:
 
     plan: Plan
     staged: Staged = field(default_factory=Staged)
-    excluded: dict[str, int] = field(default_factory=dict)
+    withdrawn: int = 0
     delivered: Delivered | None = None
     noted: int = 0
     held: str | None = None
@@ -73,15 +73,10 @@ def send_contacts(
     with warehouse() as open_warehouse:
         sent = Sent(make_plan(open_warehouse))
         verdict = guard.check(ledger, LANE, sent.plan.volume, _limits(limits))
-        findings = []
         if isinstance(verdict, guard.Held):
             sent.held = verdict.reason
-            findings = [Finding("plan-held", LANE, verdict.reason)]
-        observe(ledger, f"guard/{LANE}", findings)
-        if sent.held:
             return sent
-        sent.excluded = withdraw(open_warehouse, ledger)
-        forget_removed(open_warehouse)
+        sent.withdrawn = withdraw(open_warehouse, ledger)
         sent.staged = stage(open_warehouse, ledger, route)
     sent.delivered = deliver(ledger, LANE, sender, policy, until_settled_for=settle_seconds)
     with warehouse() as open_warehouse:

@@ -32,6 +32,10 @@ from prima_emarsys.warehouse import Warehouse
 LANE = "contacts"
 DESIRED, STAGED, ACKNOWLEDGED = "emarsys.contacts", "emarsys.contacts_staged", "emarsys.contacts_acknowledged"
 EXCLUDED = "emarsys.contacts_excluded"
+WITHDRAWN = "emarsys.contacts_withdrawn"
+"""Persons of whom the ledger was told that they are not sent, and by which rule. Acknowledged rows of theirs stay: if
+such a person comes back, the plan knows which old values to clear."""
+_TOLD = pa.schema([("person_key", pa.string()), ("rule", pa.string())])
 _PAGE = 20_000
 
 
@@ -98,10 +102,11 @@ def changes(warehouse: Warehouse) -> ir.Table:
 
 
 def removals(warehouse: Warehouse) -> ir.Table:
-    """Acknowledged contacts that are no longer desired: person_key, rule."""
+    """Acknowledged contacts that are no longer desired and that the ledger was not told of yet: person_key, rule."""
     desired = warehouse.table(DESIRED)
     acknowledged = _known(warehouse, ACKNOWLEDGED, _shape(_columns(desired)))
-    gone = acknowledged.select("person_key").anti_join(desired, "person_key")
+    told = warehouse.ensure(WITHDRAWN, _TOLD)
+    gone = acknowledged.select("person_key").anti_join(desired, "person_key").anti_join(told, "person_key")
     reasons = warehouse.table(EXCLUDED)
     return gone.left_join(reasons, "person_key").select(gone.person_key, rule=reasons.rule.fill_null("merged"))
 
@@ -111,13 +116,14 @@ def make_plan(warehouse: Warehouse) -> Plan:
     changed = changes(warehouse).agg(creates=ibis._.is_new.sum(), changed=ibis._.count())
     counted = warehouse.read(changed).to_pylist()[0]
     creates, total = int(counted["creates"] or 0), warehouse.size(DESIRED)
+    told = warehouse.ensure(WITHDRAWN, _TOLD)
     by_rule = warehouse.read(removals(warehouse).group_by("rule").agg(contacts=ibis._.count()).order_by("rule"))
     return Plan(
         contacts=total,
         creates=creates,
         updates=counted["changed"] - creates,
         unchanged=total - counted["changed"],
-        acknowledged=warehouse.size(ACKNOWLEDGED),
+        acknowledged=warehouse.count(warehouse.table(ACKNOWLEDGED).anti_join(told, "person_key")),
         removals={row["rule"]: row["contacts"] for row in by_rule.to_pylist()},
     )
 
@@ -139,9 +145,9 @@ def explain(warehouse: Warehouse, limit: int) -> pa.Table:
 
 
 def stage(warehouse: Warehouse, ledger: Ledger, route: Route) -> Staged:
-    """Hand every contact that differs, or that the ledger has not settled, to the ledger.
+    """Hand every contact that differs, that the ledger has not settled, or that comes back, to the ledger.
 
-    The second half matters: a value that was sent without an answer and then went back to what was acknowledged before
+    The second part matters: a value that was sent without an answer and then went back to what was acknowledged before
     differs from nothing in the warehouse, yet Emarsys may hold it.
     """
     desired = warehouse.table(DESIRED)
@@ -149,7 +155,8 @@ def stage(warehouse: Warehouse, ledger: Ledger, route: Route) -> Staged:
     staged_shape = _shape(names).append(pa.field("digest", pa.string()))
     _known(warehouse, STAGED, staged_shape)
     differing = changes(warehouse).drop("is_new")
-    open_keys = list(ledger.unsettled(LANE))
+    back = warehouse.settle(warehouse.ensure(WITHDRAWN, _TOLD).semi_join(desired, "person_key"))
+    open_keys = [*ledger.unsettled(LANE), *warehouse.read(back)["person_key"].to_pylist()]
     if open_keys:
         waiting = desired.semi_join(warehouse.settle(pa.table({"person_key": open_keys})), "person_key")
         again = waiting.anti_join(differing, "person_key").mutate(cleared=ibis.literal(""))
@@ -166,6 +173,7 @@ def stage(warehouse: Warehouse, ledger: Ledger, route: Route) -> Staged:
             with warehouse.transaction():
                 warehouse.replace(STAGED, told, gone=told.select(["person_key"]), on=["person_key"])
             total += ledger.stage(LANE, records, route.version)
+    warehouse.delete(WITHDRAWN, back, on=["person_key"])
     return total
 
 
@@ -181,17 +189,21 @@ def _records(batch: pa.Table, names: Sequence[str], route: Route) -> Iterator[De
         yield Desired(row[0], content, payload)
 
 
-def withdraw(warehouse: Warehouse, ledger: Ledger) -> dict[str, int]:
-    """Tell the ledger who is not to be sent, by rule: so that its counts add up to every person. Returns the counts."""
-    excluded = warehouse.table(EXCLUDED).union(removals(warehouse), distinct=True)
-    rules: dict[str, str] = {}
-    for batch in warehouse.batches(excluded, _PAGE):
-        rules.update(zip(batch.column("person_key").to_pylist(), batch.column("rule").to_pylist(), strict=True))
-    ledger.filter(LANE, rules)
-    counts: dict[str, int] = {}
-    for rule in rules.values():
-        counts[rule] = counts.get(rule, 0) + 1
-    return dict(sorted(counts.items()))
+def withdraw(warehouse: Warehouse, ledger: Ledger) -> int:
+    """Tell the ledger who is not to be sent and why, so that its counts add up to every person.
+
+    Only what it was not told before; returns how many that were.
+    """
+    told = warehouse.ensure(WITHDRAWN, _TOLD)
+    due = warehouse.table(EXCLUDED).anti_join(told, ["person_key", "rule"]).union(removals(warehouse), distinct=True)
+    number = 0
+    for batch in warehouse.batches(due, _PAGE):
+        keys, rules = batch.column("person_key").to_pylist(), batch.column("rule").to_pylist()
+        ledger.filter(LANE, dict(zip(keys, rules, strict=True)))
+        with warehouse.transaction():
+            warehouse.replace(WITHDRAWN, batch, gone=batch, on=["person_key"])
+        number += len(keys)
+    return number
 
 
 def note_acknowledged(warehouse: Warehouse, ledger: Ledger) -> int:
@@ -226,8 +238,3 @@ def _acknowledged(ledger: Ledger, keys: Iterable[str]) -> Iterator[tuple[str, st
             return [tuple(row) for row in connection.execute(select.where(record.key.in_(page)))]
 
         yield from ledger.read(read)
-
-
-def forget_removed(warehouse: Warehouse) -> None:
-    """Drop acknowledged rows of persons that are no longer desired: the ledger keeps them as filtered."""
-    warehouse.delete(ACKNOWLEDGED, removals(warehouse).select("person_key"), on=["person_key"])

@@ -96,7 +96,7 @@ def contacts(context: dg.AssetExecutionContext, config: StepConfig, project: Pro
         metadata={
             "dagster/row_count": composed.contacts,
             **_flow(composed, sent),
-            "excluded by rule": counts(composed.excluded | sent.excluded),
+            "excluded by rule": counts(composed.excluded | dict(sent.plan.removals)),
             "fields withheld": composed.withheld,
             "whole": composed.whole,
             **_delivery(sent),
