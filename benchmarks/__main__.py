@@ -72,7 +72,9 @@ def _plan(world: World) -> list[Row]:
     if changed != found["compare"].figures["changed"]:
         raise AssertionError(f"the plan finds {changed} contacts, the engine {found['compare'].figures['changed']}")
     return [
-        _against(f"diff: {changed:,} of {contacts:,} contacts, to a compare in SQL", found["diff"], found["compare"], 2),
+        _against(
+            f"diff: {changed:,} of {contacts:,} contacts, to a compare in SQL", found["diff"], found["compare"], 2
+        ),
         _against(f"bodies of {contacts:,} contacts, to the engine's JSON", found["bodies"], found["to_json"], 3),
     ]
 
@@ -81,7 +83,9 @@ def _read(world: World) -> list[Row]:
     found = best(["adbc_stream", "read"], world, times=1 if world.customers > _SMALL else 3)
     ours = found["read"]
     return [
-        _against(f"read of {ours.figures['rows']:,} order lines, to the bare ADBC stream", ours, found["adbc_stream"], 4),
+        _against(
+            f"read of {ours.figures['rows']:,} order lines, to the bare ADBC stream", ours, found["adbc_stream"], 4
+        ),
         Row("its process's peak memory", f"{ours.rss:,.0f} MB", "≤ 300 MB", ours.rss <= 300),
     ]
 
@@ -126,7 +130,12 @@ def _push(world: World) -> list[Row]:
 def _again(world: World) -> list[Row]:
     same, some = run("rerun", world).figures, run("one_percent", world).figures
     return [
-        Row(f"rerun over {same['contacts']:,} contacts, nothing changed", f"{same['sent']:,} sent", "0", not same["sent"]),
+        Row(
+            f"rerun over {same['contacts']:,} contacts, nothing changed",
+            f"{same['sent']:,} sent",
+            "0",
+            not same["sent"],
+        ),
         Row(
             f"rerun with {some['changed']:,} contacts changed",
             f"{some['sent']:,} sent in {some['calls']:,} calls",

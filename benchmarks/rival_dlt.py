@@ -1,4 +1,4 @@
-"""The same contacts carried to the local Emarsys by dlt, as its documents show a sink of one's own. A process by itself.
+"""The same contacts carried to the local Emarsys by dlt, as its documents show a sink of one's own. A process apart.
 
 `python rival_dlt.py WAREHOUSE EMARSYS_URL IDS FOLDER`, where IDS is JSON: column of the table `bench` -> field id; the
 first is the key. FOLDER takes dlt's own state. The token stands in BENCH_TOKEN.
@@ -20,6 +20,7 @@ ids = json.loads(given)
 key_field = next(iter(ids.values()))
 session = requests.Session()
 session.trust_env = False
+
 
 @dlt.resource(name="contacts", primary_key="person_key")
 def desired() -> Iterator[list[dict]]:

@@ -22,7 +22,7 @@ from prima_emarsys.settings import load_settings
 KEPT = Path(".local/bench")
 KEPT_FILES = ("warehouse.duckdb", "ledger.sqlite", "emarsys")
 """What the first sync leaves behind."""
-_EMARSYS = EmarsysSettings()
+EMARSYS = EmarsysSettings()
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,13 @@ class World:
         build(self.prima_url, customers=self.customers, seed=1, now=datetime.now(UTC) - timedelta(minutes=5))
         done.touch()
 
+    def forget_first_sync(self) -> None:
+        """Remove what an earlier first sync, perhaps one that did not end, has left behind."""
+        self.first_sync.unlink(missing_ok=True)
+        for name in KEPT_FILES:
+            path = self.folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
     @property
     def as_of(self) -> date:
         """The site's day of the first sync; all other works count for it."""
@@ -75,12 +82,12 @@ def project(world: World, home: Path, emarsys_url: str = "http://127.0.0.1:9") -
         load_settings(
             {
                 "PRIMA_URL": world.prima_url,
-                "PRIMA_EMARSYS_HOME": str(home),
-                "PRIMA_EMARSYS_HASH_KEY": "for measurements only, no secret",
+                "PRIMAEMARSYS_HOME": str(home),
+                "PRIMAEMARSYS_HASH_KEY": "for measurements only, no secret",
                 "EMARSYS_URL": emarsys_url,
                 "EMARSYS_TOKEN_URL": f"{emarsys_url}/oauth2/token",
-                "EMARSYS_CLIENT_ID": _EMARSYS.client_id,
-                "EMARSYS_CLIENT_SECRET": _EMARSYS.client_secret,
+                "EMARSYS_CLIENT_ID": EMARSYS.client_id,
+                "EMARSYS_CLIENT_SECRET": EMARSYS.client_secret,
             }
         )
     )

@@ -45,6 +45,7 @@ def first_sync(world: World, clock: Clock) -> Mapping[str, Any]:
                 timed(name, getattr(opened, name))
             sent = timed("send", opened.send, settle_seconds=30)
             opened.close()
+        world.forget_first_sync()
         for name in KEPT_FILES:
             (home / name).rename(world.folder / name)
     return {
@@ -98,7 +99,7 @@ def _attributes(world: World, clock: Clock, memory: str) -> Mapping[str, Any]:
             bought = warehouse.settle(rule.purchases(orders, persons, world.as_of, rules))
             warehouse.settle(rule.quintile_boundaries(bought))
             scored = warehouse.settle(rule.attributes(bought, {}))
-        return {"persons": int(scored.count().execute())}
+        return {"persons": warehouse.count(scored)}
 
 
 def attributes(world: World, clock: Clock) -> Mapping[str, Any]:
@@ -138,8 +139,8 @@ def identity(world: World, clock: Clock) -> Mapping[str, Any]:
             steps = warehouse.settle(rule.merge_steps(mirror.live("customer_merge")))
             wanted = accounts.filter(ibis._.excluded.isnull())
             members = warehouse.settle(rule.components(wanted, steps, warehouse.settle))
-        persons = int(members.root.nunique().execute())
-        return {"accounts": int(accounts.count().execute()), "merges": int(steps.count().execute()), "persons": persons}
+        persons = warehouse.count(members.select("root").distinct())
+        return {"accounts": warehouse.count(accounts), "merges": warehouse.count(steps), "persons": persons}
 
 
 # -- plan --------------------------------------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ def diff(world: World, clock: Clock) -> Mapping[str, Any]:
         with open_warehouse(f"duckdb:///{home / 'warehouse.duckdb'}", memory="512MB") as warehouse:
             with clock:
                 found = warehouse.settle(changes(warehouse))
-            return {"changed": int(found.count().execute()), "contacts": warehouse.size("emarsys.contacts")}
+            return {"changed": warehouse.count(found), "contacts": warehouse.size("emarsys.contacts")}
 
 
 def to_json(world: World, clock: Clock) -> Mapping[str, Any]:
@@ -345,7 +346,9 @@ def reaggregate(world: World, clock: Clock) -> Mapping[str, Any]:
             with clock.round():
                 engine.sql(_REAGGREGATE.format(year_ago=year_ago))
                 engine.sql("BEGIN")
-                engine.sql("CREATE OR REPLACE TEMP TABLE again AS SELECT * FROM sums SEMI JOIN renewed USING (person_key)")
+                engine.sql(
+                    "CREATE OR REPLACE TEMP TABLE again AS SELECT * FROM sums SEMI JOIN renewed USING (person_key)"
+                )
                 engine.sql("DELETE FROM sums WHERE person_key IN (SELECT person_key FROM renewed)")
                 engine.sql("INSERT INTO sums SELECT * FROM again")
                 engine.sql("COMMIT")
@@ -368,12 +371,14 @@ def increment(world: World, clock: Clock) -> Mapping[str, Any]:
         chosen = pa.table({"person_key": [row[0] for row in engine.sql(_some_persons()).fetchall()]})
     rules = project(world, world.folder).site.attributes
     counts = None
-    with scratch(world, "warehouse.duckdb") as home:
-        with open_warehouse(f"duckdb:///{home / 'warehouse.duckdb'}", memory="512MB") as warehouse:
-            for _ in range(3):
-                Progress(warehouse).touch(warehouse.settle(chosen))
-                with clock.round():
-                    counts = score_persons(warehouse, rules, world.as_of)
+    with (
+        scratch(world, "warehouse.duckdb") as home,
+        open_warehouse(f"duckdb:///{home / 'warehouse.duckdb'}", memory="512MB") as warehouse,
+    ):
+        for _ in range(3):
+            Progress(warehouse).touch(warehouse.settle(chosen))
+            with clock.round():
+                counts = score_persons(warehouse, rules, world.as_of)
     return {"computed": counts and counts.computed}
 
 
