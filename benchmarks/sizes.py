@@ -82,8 +82,8 @@ def project(world: World, home: Path, emarsys_url: str = "http://127.0.0.1:9") -
         load_settings(
             {
                 "PRIMA_URL": world.prima_url,
-                "PRIMAEMARSYS_HOME": str(home),
-                "PRIMAEMARSYS_HASH_KEY": "for measurements only, no secret",
+                "PRIMA_EMARSYS_HOME": str(home),
+                "PRIMA_EMARSYS_HASH_KEY": "for measurements only, no secret",
                 "EMARSYS_URL": emarsys_url,
                 "EMARSYS_TOKEN_URL": f"{emarsys_url}/oauth2/token",
                 "EMARSYS_CLIENT_ID": EMARSYS.client_id,
