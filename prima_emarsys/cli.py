@@ -183,7 +183,8 @@ def release(lane: str, records: tuple[str, ...], refused: bool, by: str, note: s
         number = ledger.release(lane, list(records) or None, by, note)
         console.print(f"{number:,} contacts will be sent again by the next run.")
     else:
-        guard.release(ledger, lane, by, note)
+        if guard.release(ledger, lane, by, note) is None:
+            raise click.ClickException("No plan is held. For refused contacts, name them or use --refused.")
         console.print("The held plan is released for the next run.")
 
 

@@ -23,7 +23,7 @@ from prima_emarsys.prima.mirror import Landing, Mirror
 from prima_emarsys.prima.sql import SqlReader
 from prima_emarsys.proof.contacts import ContactsProof, prove_contacts
 from prima_emarsys.rules.contacts import Field, site_fields
-from prima_emarsys.settings import Settings
+from prima_emarsys.settings import Settings, SettingsError
 from prima_emarsys.steps.attributes import AttributeCounts, score_persons
 from prima_emarsys.steps.contacts import ContactCounts, compose_contacts
 from prima_emarsys.steps.persons import PersonsCounts, resolve_persons
@@ -87,8 +87,11 @@ class Project:
 
     @cached_property
     def contact_fields(self) -> tuple[Field, ...]:
-        """The attributes that this site sends."""
-        return site_fields(self.site.emarsys.fields)
+        """The attributes that this site sends. Raises SettingsError if the site file names one that does not exist."""
+        try:
+            return site_fields(self.site.emarsys.fields)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
 
     @cached_property
     def route(self) -> Route:
