@@ -20,7 +20,7 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 from ibis.common.exceptions import TableNotFound
-from ibis.expr.operations import DatabaseTable
+from ibis.expr.operations import DatabaseTable, InMemoryTable, Namespace
 
 _SETTLED = "settled_"
 SCHEMAS = ("mirror", "core", "emarsys", "proof")
@@ -36,6 +36,7 @@ class Warehouse:
     def __init__(self, backend: Any) -> None:
         self._backend = backend
         self._numbers = itertools.count()
+        self._known: dict[str, ir.Table] = {}
         for schema in SCHEMAS:
             # Not `create_database(force=True)`, which replaces the schema on DuckDB.
             self._run(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
@@ -60,8 +61,10 @@ class Warehouse:
 
     def table(self, name: str) -> ir.Table:
         """The table as an Ibis expression."""
-        schema, table = name.split(".")
-        return self._backend.table(table, database=schema)
+        if name not in self._known:
+            schema, table = name.split(".")
+            self._known[name] = self._backend.table(table, database=schema)
+        return self._known[name]
 
     def size(self, name: str) -> int:
         """Number of rows."""
@@ -81,6 +84,7 @@ class Warehouse:
     def write(self, name: str, rows: ir.Table | pa.Table) -> ir.Table:
         """Replace the whole table; `rows` may read the table that it replaces."""
         schema, table = name.split(".")
+        self._known.pop(name, None)
         self._backend.create_table(table, rows, database=schema, overwrite=True)
         return self.table(name)
 
@@ -110,6 +114,7 @@ class Warehouse:
     def drop(self, name: str) -> None:
         """Drop the table if it exists."""
         schema, table = name.split(".")
+        self._known.pop(name, None)
         self._backend.drop_table(table, database=schema, force=True)
 
     def settle(self, rows: ir.Table | pa.Table) -> ir.Table:
@@ -117,7 +122,15 @@ class Warehouse:
 
         Ibis's own `cache()` ends with the Python object, at a moment that nobody chooses.
         """
-        return self._backend.create_table(f"{_SETTLED}{next(self._numbers)}", rows, temp=True)
+        name = f"{_SETTLED}{next(self._numbers)}"
+        if not isinstance(rows, ir.Table) or rows.op().find(InMemoryTable):
+            return self._backend.create_table(name, rows, temp=True)
+        # As `create_table` does it, without asking the engine what we know: a step settles a dozen times.
+        as_text = self._backend.compiler.type_mapper.to_string
+        columns = ", ".join(f'"{column}" {as_text(kind)}' for column, kind in rows.schema().items())
+        self._run(f'CREATE TEMPORARY TABLE "{name}" ({columns})')
+        self._run(f'INSERT INTO "{name}" {self._backend.compile(rows)}')  # noqa: S608
+        return DatabaseTable(name, schema=rows.schema(), source=self._backend, namespace=Namespace()).to_expr()
 
     @contextmanager
     def settled(self, rows: ir.Table | pa.Table) -> Iterator[ir.Table]:

@@ -157,9 +157,13 @@ def _row(
 
 
 def signed_ledger(books: Books, rules: SalesRules, settle: Settle) -> ir.Table:
-    """All rows of the signed ledger for the given books (a whole mirror, or the rows of some orders). See `COLUMNS`."""
+    """All rows of the signed ledger for the given books (a whole mirror, or the rows of some orders). See `COLUMNS`.
+
+    Each part is settled by itself: to compile one large expression takes longer than to compute several small ones.
+    """
     orders = settle(priced_orders(books, rules))
     lines = settle(_priced_lines(books, orders, rules))
+    finalised = settle(_finalised(books))
     nothing = ibis.literal(0, type="int64")
     sales = _row(
         lines,
@@ -188,7 +192,7 @@ def signed_ledger(books: Books, rules: SalesRules, settle: Settle) -> ir.Table:
         document=returned.return_document,
         amounts=_cut(returned, returned.start, returned.end, -1),
     )
-    settled = _settled(books, lines, returned)
+    settled = settle(_settled(finalised, lines, returned))
     settlements = _row(
         settled,
         sale_key=settled.key + "|return-credited",
@@ -198,8 +202,9 @@ def signed_ledger(books: Books, rules: SalesRules, settle: Settle) -> ir.Table:
         document=settled.credit_document,
         amounts=_cut(settled, settled.start, settled.end, 1),
     )
-    rows = [sales, cancellations, returns, settlements, _credits(books, orders, lines), *_charges(books, orders)]
-    return ibis.union(*rows)
+    credits = _credits(finalised, books.companies, orders, lines)
+    rows = [sales, cancellations, returns, settlements, credits, *_charges(books, orders)]
+    return ibis.union(*map(settle, rows))
 
 
 def _returned(books: Books, lines: ir.Table) -> ir.Table:
@@ -243,9 +248,8 @@ def _finalised(books: Books) -> ir.Table:
     )
 
 
-def _settled(books: Books, lines: ir.Table, returned: ir.Table) -> ir.Table:
+def _settled(finalised: ir.Table, lines: ir.Table, returned: ir.Table) -> ir.Table:
     """Credit lines that take the place of returns already counted, with the units whose return they undo."""
-    finalised = _finalised(books)
     credits = finalised.filter(finalised.charge_code.nullif("").isnull(), finalised.quantity > 0).select(
         "key", "line_key", "credit_document", "finalised_at", "finalised_on", units="quantity"
     )
@@ -259,10 +263,9 @@ def _settled(books: Books, lines: ir.Table, returned: ir.Table) -> ir.Table:
     ).filter(ibis._.end > ibis._.start)
 
 
-def _credits(books: Books, orders: ir.Table, lines: ir.Table) -> ir.Table:
+def _credits(finalised: ir.Table, companies: ir.Table, orders: ir.Table, lines: ir.Table) -> ir.Table:
     """Credit note lines as negative rows, under their order where it is known."""
-    finalised = _finalised(books)
-    home = books.companies.select("company", "base_currency")
+    home = companies.select("company", "base_currency")
     known = orders.select(
         known_key=orders.order_key,
         order_account=orders.account,

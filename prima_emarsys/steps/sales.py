@@ -131,18 +131,17 @@ def _affected(mirror: Mirror, books: Books, stored: ir.Table, at: int) -> ir.Tab
 def _only(books: Books, orders: ir.Table) -> Books:
     """The books of these orders."""
 
-    def of_orders(table: ir.Table) -> ir.Table:
-        return (
-            table.mutate(_key=order_key(table.company, table.order_number))
-            .semi_join(orders, ibis._._key == orders.order_key)
-            .drop("_key")
-        )
+    def of_orders(table: ir.Table, keys: ir.Table = orders) -> ir.Table:
+        keyed = table.mutate(_key=order_key(table.company, table.order_number))
+        return keyed.semi_join(keys, keyed._key == keys.order_key).drop("_key")
 
     credit_orders = _credit_orders(books.credit_lines, books.credits)
     notes = credit_orders.semi_join(orders, "order_key").union(
         credit_orders.semi_join(orders, credit_orders.own_key == orders.order_key)
     )
     documents = notes.select("document").distinct()
+    # A note may stand under several orders; each must be known for the note's lines to find their own.
+    named = notes.select("order_key").union(orders, distinct=True)
 
     def of_notes(table: ir.Table) -> ir.Table:
         named = table.mutate(_key=table.company + "|" + table.credit_number)
@@ -150,7 +149,7 @@ def _only(books: Books, orders: ir.Table) -> Books:
 
     return Books(
         companies=books.companies,
-        orders=of_orders(books.orders),
+        orders=of_orders(books.orders, named),
         lines=of_orders(books.lines),
         charges=of_orders(books.charges),
         returns=of_orders(books.returns),
