@@ -236,8 +236,8 @@ def main(customers: int, small: bool, only: Sequence[str]) -> None:
             mark: Any = {None: " ", True: "[green]✓[/]", False: "[red]✗[/]"}[row.met]
             console.print(f"{mark} {row.what}: [bold]{row.found}[/]" + (f"  (goal {row.goal})" if row.goal else ""))
         rows += found
-    if not only:
-        RESULTS.write_text(_markdown(world, rows), encoding="utf-8")
+        if not only:  # after each part, so that a run that is stopped has its table too
+            RESULTS.write_text(_markdown(world, rows), encoding="utf-8")
 
 
 if __name__ == "__main__":
