@@ -256,9 +256,16 @@ def run_dev(console: Console, folder: Path, customers: int, every: timedelta, po
             pass
         finally:
             over.set()
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(dagster.pid, signal.SIGINT)
-                dagster.wait(timeout=30)
+            _end(dagster)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and its whole group: asked first, then killed, for a run that is cut off loses nothing."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=10)
 
 
 def _turn(url: str, every: timedelta, over: threading.Event, console: Console) -> None:
