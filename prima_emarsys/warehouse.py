@@ -160,17 +160,21 @@ class Warehouse:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All writes inside happen together or not at all."""
-        if self.engine == "postgres":
-            with self._backend.con.transaction():
-                yield
-            return
-        self._run("BEGIN")
         try:
-            yield
+            if self.engine == "postgres":
+                with self._backend.con.transaction():
+                    yield
+                return
+            self._run("BEGIN")
+            try:
+                yield
+            except BaseException:
+                self._run("ROLLBACK")
+                raise
+            self._run("COMMIT")
         except BaseException:
-            self._run("ROLLBACK")
+            self._known.clear()  # what was made in it is no more
             raise
-        self._run("COMMIT")
 
     def _run(self, statement: str) -> None:
         cursor = self._backend.raw_sql(statement)

@@ -172,6 +172,9 @@ def compose(
     home = main_addresses(addresses).select(
         "company", "customer_code", "city", "postcode", "country", *(f"line_{n}" for n in range(1, 7))
     )
+    by_alias = {alias: countries[iso] for alias, iso in _COUNTRY_ALIASES.items() if iso in countries}
+    choices = [{"iso": iso, "country_id": choice} for iso, choice in {**countries, **by_alias}.items()]
+    known = settle(ibis.memtable(choices, schema={"iso": "string", "country_id": "string"}))
     base = settle(
         leads.inner_join(accounts.select("account", "company", "customer_code", "email_key", "email_fault"), "account")
         .inner_join(
@@ -190,13 +193,13 @@ def compose(
         )
         .left_join(home, ["company", "customer_code"])
         .drop("company_right", "customer_code_right")
+        .mutate(iso=ibis._.country.strip().upper().nullif(""))
+        .left_join(known, "iso")
         .left_join(attributes, "person_key")
-        .drop("person_key_right")
+        .drop("iso_right", "person_key_right")
     )
     lines = [_clean(base[f"line_{n}"]) for n in range(1, 7)]
     joined = ibis.literal("").concat(*[(ibis.literal(", ") + line).fill_null("") for line in lines])
-    iso = base.country.strip().upper().nullif("")
-    country = iso.substitute(_COUNTRY_ALIASES).substitute(dict(countries), else_=ibis.null("string"))
     believable = base.date_of_birth.between(_NO_BIRTH_DATES_UNTIL, as_of) & (base.date_of_birth > _NO_BIRTH_DATES_UNTIL)
     values: dict[str, ir.StringValue] = {
         "email": base.email_key,
@@ -207,12 +210,12 @@ def compose(
         "address": joined.substr(2).nullif(""),
         "city": _clean(base.city),
         "postcode": _clean(base.postcode),
-        "country": country,
+        "country": base.country_id,
         "phone": _clean(base.phone),
         "mobile": _clean(base.mobile),
         "account": base.account,
         "accounts": _text(base.accounts),
-        "trade": base.is_trade.ifelse("yes", "no"),
+        "trade": ibis.cases((base.is_trade, "yes"), (~base.is_trade, "no"), else_=ibis.null("string")),
     }
     for field in FIELDS:
         if field.name not in values:
@@ -221,7 +224,7 @@ def compose(
         base.select(
             "person_key",
             "email_fault",
-            unknown_country=(iso.notnull() & country.isnull()).fill_null(False),
+            unknown_country=base.iso.notnull() & base.country_id.isnull(),
             unbelievable_birth_date=(base.date_of_birth.notnull() & ~believable).fill_null(False),
             **{field.name: values[field.name] for field in fields},
         )
@@ -242,21 +245,17 @@ def compose(
         else found[field.name]
         for field in fields
     }
-    # One pass finds whether anybody's field is withheld, a second lists the few.
-    wrong = {f"wrong_{name}": wrong.fill_null(False) for name, (wrong, _) in misfits.items() if name in columns}
+    # One pass finds whether anybody's field is withheld, a second says which fields of the few.
+    wrong = {name: misfit.fill_null(False) for name, (misfit, _) in misfits.items() if name in columns}
     suspects = settle(
         found.filter(sendable, reduce(lambda one, other: one | other, wrong.values())).select("person_key", **wrong)
     )
-    withheld = [
-        suspects.filter(suspects[f"wrong_{name}"]).select(
-            "person_key", field=ibis.literal(name), reason=ibis.literal(reason)
-        )
-        for name, (_, reason) in misfits.items()
-        if name in columns
-    ]
+    possible = settle(ibis.memtable([{"field": name, "reason": misfits[name][1]} for name in wrong]))
+    pairs = suspects.cross_join(possible)
+    is_wrong = ibis.cases(*((pairs.field == name, pairs[name]) for name in wrong), else_=False)
     return Composed(
         contacts=found.filter(sendable).select("person_key", **columns),
-        withheld=ibis.union(*withheld),
+        withheld=pairs.filter(is_wrong).select("person_key", "field", "reason"),
         excluded=found.filter(~sendable)
         .select("person_key", rule=ibis.literal("no-email:") + found.email_fault.fill_null("missing"))
         .union(leads.anti_join(accounts, "account").select("person_key", rule=ibis.literal("gone-from-prima"))),
