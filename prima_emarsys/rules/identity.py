@@ -182,7 +182,7 @@ def person_key(account: ir.StringValue) -> ir.StringValue:
     return ibis.literal("P") + account
 
 
-def keep_keys(members: ir.Table, links: ir.Table, persons: ir.Table, accounts: ir.Table) -> ir.Table:
+def keep_keys(members: ir.Table, links: ir.Table, persons: ir.Table, accounts: ir.Table, settle: Settle) -> ir.Table:
     """Give each group its person key: the oldest key that it already has, else a new one from its first account.
 
     `links` (account, person_key) and `persons` (person_key, account: its founder, created_at) are what the ledger
@@ -192,7 +192,7 @@ def keep_keys(members: ir.Table, links: ir.Table, persons: ir.Table, accounts: i
     takes up the key that rested: it is the same person. Nobody else takes it up while the founder is there.
     """
     founded = persons.select("person_key", "created_at", founder="account")
-    carried = (
+    carried = settle(
         links.select("account", "person_key")
         .union(persons.select("account", "person_key"), distinct=True)
         .inner_join(members.select("account", "root"), "account")
@@ -205,7 +205,7 @@ def keep_keys(members: ir.Table, links: ir.Table, persons: ir.Table, accounts: i
             order_by=[(carried.account == carried.founder).ifelse(0, 1), carried.account],
         )
     ).filter(ibis._.rank == 0)
-    oldest = (
+    oldest = settle(
         claims.mutate(
             place=ibis.row_number().over(group_by=claims.root, order_by=[claims.created_at, claims.person_key])
         )
@@ -219,7 +219,7 @@ def keep_keys(members: ir.Table, links: ir.Table, persons: ir.Table, accounts: i
             group_by=aged.root, order_by=[aged.opened_at.isnull().ifelse(1, 0), aged.opened_at, aged.account]
         )
     )
-    founders = ranked.filter(ranked.place == 0).select(ranked.root, new_key=person_key(ranked.account))
+    founders = settle(ranked.filter(ranked.place == 0).select(ranked.root, new_key=person_key(ranked.account)))
     sizes = members.filter(members.email_key.notnull()).group_by("email_key").agg(sharing=ibis._.count())
     return (
         members.left_join(oldest, "root")

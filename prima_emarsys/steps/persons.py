@@ -63,19 +63,40 @@ def resolve_persons(
     mirror, progress = Mirror(warehouse), Progress(warehouse)
     cursor = None if whole else progress.cursor("persons")
     load = mirror.latest_load()
-    customers, merges = mirror.live("customer"), mirror.live("customer_merge")
-    merged = warehouse.settle(identity.merge_steps(merges))
-    stored = warehouse.ensure("core.persons", _STORED)
+    merged = warehouse.settle(identity.merge_steps(mirror.live("customer_merge")))
+    warehouse.ensure("core.persons", _STORED)
+    counts = PersonsCounts(whole=cursor is None)
+    affected = None
     if cursor is None:
-        accounts = warehouse.write("core.accounts", identity.accounts(customers, rules))
-        affected = None
+        warehouse.write("core.accounts", identity.accounts(mirror.live("customer"), rules))
+    else:
+        affected = _affected(warehouse, mirror, rules, merged, cursor.at)
+    if affected is None or _size(affected):
+        _renew(warehouse, keys, merged, affected, cursor, load, counts)
+    else:
+        progress.move("persons", load)
+    _count(warehouse, counts)
+    counts.findings = _findings(warehouse, rules, identity.merge_loops(merged, warehouse.settle))
+    return counts
+
+
+def _renew(
+    warehouse: Warehouse,
+    keys: PersonKeys,
+    merged: ir.Table,
+    affected: ir.Table | None,
+    cursor: Cursor | None,
+    load: int,
+    counts: PersonsCounts,
+) -> None:
+    """Find the persons of the affected accounts (None: of all) anew, and move the cursor to landing `load`."""
+    accounts, stored = warehouse.table("core.accounts"), warehouse.table("core.persons")
+    mirror, progress = Mirror(warehouse), Progress(warehouse)
+    if affected is None:
         concerned, before = accounts, stored
         links, persons = keys.links(None), keys.persons(None)
     else:
-        affected, links = _with_carriers(
-            stored, _affected(warehouse, mirror, rules, merged, cursor.at), keys, warehouse
-        )
-        accounts = warehouse.table("core.accounts")
+        affected, links = _with_carriers(stored, affected, keys, warehouse)
         concerned = accounts.semi_join(affected, "account")
         before = warehouse.settle(stored.semi_join(affected, "account"))
         founded = warehouse.read(affected.select(key=identity.person_key(affected.account)))["key"].to_pylist()
@@ -83,15 +104,17 @@ def resolve_persons(
     wanted = warehouse.settle(concerned.filter(concerned.excluded.isnull()))
     steps = warehouse.settle(_concerning(affected, _between_persons(merged, accounts)))
     members = warehouse.settle(identity.components(wanted, steps, warehouse.settle))
-    kept = warehouse.settle(identity.keep_keys(members, warehouse.settle(links), warehouse.settle(persons), wanted))
+    remembered = warehouse.settle(links)
+    kept = warehouse.settle(
+        identity.keep_keys(members, remembered, warehouse.settle(persons), wanted, warehouse.settle)
+    )
     leads = identity.lead_accounts(kept, wanted, steps).mutate(is_lead=True)
     after = warehouse.settle(
         kept.left_join(leads.select("account", "is_lead"), "account").select(
             "account", "person_key", "reason", is_lead=ibis._.is_lead.fill_null(False)
         )
     )
-    changed = after.select("account", "person_key", "reason").difference(warehouse.settle(links))
-    counts = PersonsCounts(whole=cursor is None)
+    changed = after.select("account", "person_key", "reason").difference(remembered)
     # Keys first: once the ledger remembers them, repeating the rest gives the same keys.
     counts.new_persons = sum(map(keys.remember, warehouse.batches(changed)))
     moved = after.difference(before).union(before.difference(after))
@@ -104,9 +127,6 @@ def resolve_persons(
             warehouse.replace("core.persons", after, gone=affected, on=["account"])
         progress.move("persons", load)
     counts.touched = _size(touched)
-    _count(warehouse, counts)
-    counts.findings = _findings(warehouse, rules, identity.merge_loops(merged, warehouse.settle))
-    return counts
 
 
 def _size(table: ir.Table) -> int:

@@ -268,7 +268,9 @@ class _World:
                 [("person_key", pa.string()), ("account", pa.string()), ("created_at", pa.timestamp("us", "UTC"))]
             ),
         )
-        kept = identity.keep_keys(members, warehouse.settle(links), warehouse.settle(persons), accounts)
+        kept = identity.keep_keys(
+            members, warehouse.settle(links), warehouse.settle(persons), accounts, warehouse.settle
+        )
         found: list[tuple[str, str, str]] = rows_of(warehouse, kept, "account", "person_key", "root")
         roots = {key: root for _, key, root in found}
         assert len(roots) == len({root for _, _, root in found}), f"two groups share a key: {found}"
@@ -346,7 +348,7 @@ def test_the_reason_of_a_link_says_how_the_account_came_to_the_person(warehouse:
             [("person_key", pa.string()), ("account", pa.string()), ("created_at", pa.timestamp("us", "UTC"))]
         ).empty_table()
     )
-    kept = identity.keep_keys(members, links, persons, accounts)
+    kept = identity.keep_keys(members, links, persons, accounts, warehouse.settle)
     assert rows_of(warehouse, kept, "account", "reason") == [
         ("1-A", "e-mail"),
         ("1-B", "e-mail"),
