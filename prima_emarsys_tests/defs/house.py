@@ -147,7 +147,9 @@ def account_of(contact: Mapping[str, str]) -> dict[str, str]:
 
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     """What a run said about an asset that it materialised."""
-    (event,) = [e for e in result.get_asset_materialization_events() if e.asset_key == key(asset)]
+    found = [e for e in result.get_asset_materialization_events() if e.asset_key == key(asset)]
+    assert found, failures(result)
+    (event,) = found
     return {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
 
 
