@@ -125,33 +125,59 @@ def _priced_lines(books: Books, orders: ir.Table, rules: SalesRules) -> ir.Table
     )
 
 
-def _cut(lines: ir.Table, start: ir.IntegerValue, end: ir.IntegerValue, sign: int) -> dict[str, ir.Value]:
+def _cut(pieces: ir.Table) -> dict[str, ir.Value]:
     """Quantity and amounts of the units from `start` to `end` of a line, times `sign`."""
-    pieces: dict[str, ir.Value] = {"quantity": (end - start) * sign}
+    amounts: dict[str, ir.Value] = {"quantity": (pieces.end - pieces.start) * pieces.sign}
     for name in _AMOUNTS:
         digits = 2 if name.startswith("base") else 4
-        value = lines[name].cast("decimal(18,4)")
-        piece = _worth(value, end, lines, digits) - _worth(value, start, lines, digits)
-        pieces[name] = (piece * sign).cast(f"decimal(18,{digits})")
-    return pieces
+        value = pieces[name].cast("decimal(18,4)")
+        piece = _worth(value, pieces.end, pieces, digits) - _worth(value, pieces.start, pieces, digits)
+        amounts[name] = (piece * pieces.sign).cast(f"decimal(18,{digits})")
+    return amounts
 
 
 def _worth(value: ir.DecimalValue, units: ir.IntegerValue, lines: ir.Table, digits: int) -> ir.DecimalValue:
     return first_units(value, units, lines.quantity).round(digits)
 
 
+def _piece(
+    lines: ir.Table,
+    *,
+    kind: str,
+    key: ir.StringValue,
+    document: ir.StringValue,
+    posted_on: ir.DateValue,
+    start: ir.IntegerValue,
+    end: ir.IntegerValue,
+    sign: int,
+) -> ir.Table:
+    """Units `start` to `end` of order lines as they come to be rows of the ledger. See `_cut`."""
+    facts = [name for name in COLUMNS if name in lines.columns and name != "document"]
+    return lines.select(
+        *facts,
+        kind=ibis.literal(kind),
+        sale_key=key + f"|{kind}",
+        document=document,
+        posted_on=posted_on,
+        start=start.cast("int64"),
+        end=end.cast("int64"),
+        sign=ibis.literal(sign, type="int64"),
+    )
+
+
 def _row(
     source: ir.Table,
     *,
     sale_key: ir.StringValue,
-    kind: str,
+    kind: str | ir.StringValue,
     nature: str | ir.StringValue,
     posted_on: ir.DateValue,
     amounts: dict[str, ir.Value],
     **given: ir.Value,
 ) -> ir.Table:
     columns: dict[str, ir.Value] = {name: source[name] for name in COLUMNS if name in source.columns}
-    columns |= {"sale_key": sale_key, "kind": ibis.literal(kind), "posted_on": posted_on, **amounts, **given}
+    columns |= {"sale_key": sale_key, "posted_on": posted_on, **amounts, **given}
+    columns["kind"] = ibis.literal(kind) if isinstance(kind, str) else kind
     columns["nature"] = ibis.literal(nature) if isinstance(nature, str) else nature
     return source.select(**{name: columns[name] for name in COLUMNS})
 
@@ -164,7 +190,6 @@ def signed_ledger(books: Books, rules: SalesRules, settle: Settle) -> ir.Table:
     orders = settle(priced_orders(books, rules))
     lines = settle(_priced_lines(books, orders, rules))
     finalised = settle(_finalised(books))
-    nothing = ibis.literal(0, type="int64")
     sales = _row(
         lines,
         sale_key=lines.line_key + "|sale",
@@ -174,37 +199,52 @@ def signed_ledger(books: Books, rules: SalesRules, settle: Settle) -> ir.Table:
         amounts={"quantity": lines.quantity, **{name: lines[name] for name in _AMOUNTS}},
     )
     gone = lines.filter(lines.cancelled > 0)
-    cancellations = _row(
-        gone,
-        sale_key=gone.line_key + "|cancellation",
-        kind=CANCELLATION,
-        nature=GOODS,
-        posted_on=gone.cancelled_on,
-        amounts=_cut(gone, nothing, gone.cancelled, -1),
-    )
     returned = settle(_returned(books, lines))
-    returns = _row(
-        returned,
-        sale_key=returned.key + "|return",
-        kind=RETURN,
-        nature=GOODS,
-        posted_on=returned.receipted_on,
-        document=returned.return_document,
-        amounts=_cut(returned, returned.start, returned.end, -1),
-    )
     settled = settle(_settled(finalised, lines, returned))
-    settlements = _row(
-        settled,
-        sale_key=settled.key + "|return-credited",
-        kind=RETURN_CREDITED,
+    pieces = settle(
+        ibis.union(
+            _piece(
+                gone,
+                kind=CANCELLATION,
+                key=gone.line_key,
+                document=gone.document,
+                posted_on=gone.cancelled_on,
+                start=ibis.literal(0),
+                end=gone.cancelled,
+                sign=-1,
+            ),
+            _piece(
+                returned,
+                kind=RETURN,
+                key=returned.key,
+                document=returned.return_document,
+                posted_on=returned.receipted_on,
+                start=returned.start,
+                end=returned.end,
+                sign=-1,
+            ),
+            _piece(
+                settled,
+                kind=RETURN_CREDITED,
+                key=settled.key,
+                document=settled.credit_document,
+                posted_on=settled.finalised_on,
+                start=settled.start,
+                end=settled.end,
+                sign=1,
+            ),
+        )
+    )
+    cuts = _row(
+        pieces,
+        sale_key=pieces.sale_key,
+        kind=pieces.kind,
         nature=GOODS,
-        posted_on=settled.finalised_on,
-        document=settled.credit_document,
-        amounts=_cut(settled, settled.start, settled.end, 1),
+        posted_on=pieces.posted_on,
+        amounts=_cut(pieces),
     )
     credits = _credits(finalised, books.companies, orders, lines)
-    rows = [sales, cancellations, returns, settlements, credits, *_charges(books, orders)]
-    return ibis.union(*map(settle, rows))
+    return ibis.union(*map(settle, [sales, cuts, credits, *_charges(books, orders)]))
 
 
 def _returned(books: Books, lines: ir.Table) -> ir.Table:

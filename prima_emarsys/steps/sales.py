@@ -10,6 +10,7 @@ import ibis.expr.types as ir
 
 from prima_emarsys.finding import Finding
 from prima_emarsys.prima.mirror import Mirror
+from prima_emarsys.rules.identity import Settle
 from prima_emarsys.rules.sales import Books, credit_key, order_key, orphans, refunds_above_sales, signed_ledger
 from prima_emarsys.site import SalesRules
 from prima_emarsys.steps.progress import Progress
@@ -68,7 +69,9 @@ def book_sales(warehouse: Warehouse, rules: SalesRules, *, whole: bool = False) 
         stored = warehouse.table("core.sales")
         affected = warehouse.settle(_affected(mirror, books, stored, cursor.at))
         ledger = warehouse.settle(
-            signed_ledger(_only(books, affected), rules, warehouse.settle).semi_join(affected, "order_key")
+            signed_ledger(_only(books, affected, warehouse.settle), rules, warehouse.settle).semi_join(
+                affected, "order_key"
+            )
         )
         accounts = ledger.select("account").union(
             stored.semi_join(affected, "order_key").select("account"), distinct=True
@@ -128,7 +131,7 @@ def _affected(mirror: Mirror, books: Books, stored: ir.Table, at: int) -> ir.Tab
     return orders.union(renewed.select(order_key="own_key"), waiting, distinct=True).filter(ibis._.order_key.notnull())
 
 
-def _only(books: Books, orders: ir.Table) -> Books:
+def _only(books: Books, orders: ir.Table, settle: Settle) -> Books:
     """The books of these orders."""
 
     def of_orders(table: ir.Table, keys: ir.Table = orders) -> ir.Table:
@@ -136,8 +139,10 @@ def _only(books: Books, orders: ir.Table) -> Books:
         return keyed.semi_join(keys, keyed._key == keys.order_key).drop("_key")
 
     credit_orders = _credit_orders(books.credit_lines, books.credits)
-    notes = credit_orders.semi_join(orders, "order_key").union(
-        credit_orders.semi_join(orders, credit_orders.own_key == orders.order_key)
+    notes = settle(
+        credit_orders.filter(
+            credit_orders.order_key.isin(orders.order_key) | credit_orders.own_key.isin(orders.order_key)
+        )
     )
     documents = notes.select("document").distinct()
     # A note may stand under several orders; each must be known for the note's lines to find their own.
