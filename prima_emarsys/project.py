@@ -73,6 +73,11 @@ class Project:
         return reader
 
     @cached_property
+    def watched_prima(self) -> SqlReader:
+        """A reader for the sensor, which only looks at change marks: without the probe."""
+        return SqlReader(self.settings.secret(self.site.prima.url).get_secret_value(), self.site)
+
+    @cached_property
     def emarsys(self) -> Transport:
         """The signed-in way to Emarsys."""
         site = self.site.emarsys
@@ -117,17 +122,13 @@ class Project:
 
     def close(self) -> None:
         """Give back what was opened."""
-        for name in ("ledger", "prima"):
+        for name in ("ledger", "prima", "watched_prima"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
 
     def latest_marks(self, subject: str) -> dict[str, str]:
-        """How far Prima itself has got, by entity of the subject; for the sensor, so without the probe."""
-        reader = SqlReader(self.settings.secret(self.site.prima.url).get_secret_value(), self.site)
-        try:
-            return {entity.name: str(reader.latest(entity) or "") for entity in entities_of(subject)}
-        finally:
-            reader.close()
+        """How far Prima itself has got, by entity of the subject."""
+        return {entity.name: str(self.watched_prima.latest(entity) or "") for entity in entities_of(subject)}
 
     # -- flows -------------------------------------------------------------------------------------------------------
 

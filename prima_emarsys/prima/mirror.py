@@ -55,6 +55,8 @@ class Landing:
     quarantined: int = 0
     gone: int = 0
     refused: str | None = None
+    load: int = 0
+    """Its number: rows above `load - 1` are what it changed."""
     findings: list[Finding] = field(default_factory=list, repr=False)
 
 
@@ -113,7 +115,8 @@ class Mirror:
         self.stored(name)
         landing = Landing(name, sweep)
         load = self.latest_load() + 1
-        mark = self.mark(name)
+        noted = mark = self.mark(name)
+        clean = not self.quarantined([name])
         pages = reader.everything(entity) if sweep else reader.changed(entity, mark)
         seen = f"mirror.seen_{name}"
         if sweep:
@@ -121,24 +124,34 @@ class Mirror:
             self._warehouse.ensure(seen, pa.schema([entity.arrow_schema.field(column) for column in entity.key]))
         for page in pages:
             mark = max(filter(None, (mark, page.mark)), default=None)
-            self._land_page(entity, page, load, mark, landing)
+            self._land_page(entity, page, load, mark, landing, settled=clean and mark == noted is not None)
             if sweep:
                 self._warehouse.append(seen, page.good.select(list(entity.key)))
         if sweep:
             self._mark_gone(entity, load, landing, short_share)
             self._warehouse.drop(seen)
-        landing.findings += self.quarantined([name])
+        landing.load = load
+        if landing.quarantined or not clean:
+            landing.findings += self.quarantined([name])
         return landing
 
-    def _land_page(self, entity: Entity, page: Page, load: int, mark: Mark | None, landing: Landing) -> None:
+    def _land_page(
+        self, entity: Entity, page: Page, load: int, mark: Mark | None, landing: Landing, *, settled: bool
+    ) -> None:
+        """Write one page. `settled`: nothing but its rows could differ, so that an unchanged page writes nothing."""
         warehouse, key = self._warehouse, list(entity.key)
+        landing.read += page.read
+        landing.quarantined += page.quarantined
         stored = self.stored(entity.name)
         with (
             warehouse.settled(page.good) as incoming,
             warehouse.settled(stored.semi_join(incoming, key)) as before,
             warehouse.settled(_differing(incoming, before, load)) as changed,
         ):
-            landing.changed += _size(changed)
+            differing = _size(changed)
+            landing.changed += differing
+            if settled and not (differing or page.gone or page.findings):
+                return
             with warehouse.transaction():
                 if _size(before):  # a first read need not look for what to delete
                     warehouse.delete(_table(entity), changed, on=key)
@@ -149,8 +162,6 @@ class Mirror:
                     )
                 self._quarantine(entity, page, load)
                 self._move_cursor(entity.name, mark, load)
-        landing.read += page.read
-        landing.quarantined += page.quarantined
 
     def _quarantine(self, entity: Entity, page: Page, load: int) -> None:
         """Forget what was wrong with the rows of this page, and note what is wrong now."""

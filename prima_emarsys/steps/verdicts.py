@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -10,7 +10,7 @@ import ibis
 import ibis.expr.types as ir
 
 from prima_emarsys.contract import ENTITIES
-from prima_emarsys.prima.mirror import Mirror
+from prima_emarsys.prima.mirror import Landing, Mirror
 from prima_emarsys.prima.schemas import KEY_UNIQUE, violations
 from prima_emarsys.rules.sales import CHARGE
 from prima_emarsys.sync.ledger import Counts
@@ -26,17 +26,27 @@ class Verdict:
     figures: Mapping[str, int | Decimal | str] = field(default_factory=dict)
 
 
-def mirror_keeps_contract(warehouse: Warehouse, names: list[str]) -> Verdict:
-    """No stored row of these entities breaks the contract: the door's rules, asked of what is already inside."""
+def mirror_keeps_contract(warehouse: Warehouse, landings: Sequence[Landing]) -> Verdict:
+    """No stored row breaks the contract: the door's rules, asked of what is already inside.
+
+    After a sweep the whole table is asked; after an increment the rows that it changed, and whether their keys are
+    unique in the whole.
+    """
     broken: dict[str, int] = {}
     mirror = Mirror(warehouse)
-    for name in names:
-        table = mirror.live(name)
+    for landing in landings:
+        name = landing.entity
+        table = live = mirror.live(name)
+        if not landing.swept:
+            if not landing.changed:
+                continue
+            table = warehouse.settle(mirror.above(name, landing.load - 1).filter(~ibis._.gone).drop("load", "gone"))
+            live = live.semi_join(table, list(ENTITIES[name].key))
         rules = {rule: find for rule, find in violations(ENTITIES[name]).items() if rule != KEY_UNIQUE}
         counted = warehouse.read(table.agg(**{rule: _count(find(table)) for rule, find in rules.items()})).to_pylist()[
             0
         ]
-        keys = table.group_by(list(ENTITIES[name].key)).agg(rows=ibis._.count()).filter(ibis._.rows > 1)
+        keys = live.group_by(list(ENTITIES[name].key)).agg(rows=ibis._.count()).filter(ibis._.rows > 1)
         broken |= {f"{name}: {rule}": int(rows) for rule, rows in counted.items() if rows}
         if twice := int(keys.count().execute()):
             broken[f"{name}: key is not unique"] = twice

@@ -676,29 +676,40 @@ def _put(connection: Connection, lane: str, rows: list[Incoming], mapping_versio
     for a person, or for nothing, is due at once; what waits for Emarsys goes on waiting; doubt is respected always.
     """
     incoming = _incoming(connection, rows)
-    insert = _insert(connection, incoming, lane, now, {
-        "desired_hash": incoming.c.digest,
-        "payload": incoming.c.content,
-        "mapping_version": sa.literal(mapping_version),
-        "first_dirty_at": sa.literal(now, Utc),
-    })
+    insert = _insert(
+        connection,
+        incoming,
+        lane,
+        now,
+        {
+            "desired_hash": incoming.c.digest,
+            "payload": incoming.c.content,
+            "mapping_version": sa.literal(mapping_version),
+            "first_dirty_at": sa.literal(now, Utc),
+        },
+    )
     given = insert.excluded
     clean = sa.func.coalesce(record.c.acked_hash == given.desired_hash, sa.false())
     fresh = sa.or_(record.c.payload.is_(None), IS_QUARANTINED, IS_FILTERED)
     due = sa.case((fresh, given.next_attempt_at), else_=record.c.next_attempt_at)
     since = sa.func.coalesce(record.c.first_dirty_at, given.first_dirty_at)
-    connection.execute(insert.on_conflict_do_update(index_elements=["lane", "key"], set_={
-        "desired_hash": given.desired_hash,
-        "mapping_version": given.mapping_version,
-        "payload": sa.case((clean, None), else_=given.payload),
-        "next_attempt_at": _later_of(record.c.in_doubt_until, due),
-        "first_dirty_at": sa.case((clean, None), else_=since),
-        "attempts": sa.case((fresh, 0), else_=record.c.attempts),
-        "lease_losses": sa.case((fresh, 0), else_=record.c.lease_losses),
-        "disputes": 0,
-        "filtered_rule": None,
-        **_NO_QUARANTINE,
-    }))
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=["lane", "key"],
+            set_={
+                "desired_hash": given.desired_hash,
+                "mapping_version": given.mapping_version,
+                "payload": sa.case((clean, None), else_=given.payload),
+                "next_attempt_at": _later_of(record.c.in_doubt_until, due),
+                "first_dirty_at": sa.case((clean, None), else_=since),
+                "attempts": sa.case((fresh, 0), else_=record.c.attempts),
+                "lease_losses": sa.case((fresh, 0), else_=record.c.lease_losses),
+                "disputes": 0,
+                "filtered_rule": None,
+                **_NO_QUARANTINE,
+            },
+        )
+    )
 
 
 def _put_filtered(connection: Connection, lane: str, rows: list[Incoming], now: datetime) -> None:
@@ -706,12 +717,17 @@ def _put_filtered(connection: Connection, lane: str, rows: list[Incoming], now: 
     incoming = _incoming(connection, rows)
     insert = _insert(connection, incoming, lane, now, {"filtered_rule": incoming.c.digest})
     reached = sa.or_(record.c.may_have_reached, IS_LEASED)
-    connection.execute(insert.on_conflict_do_update(index_elements=["lane", "key"], set_={
-        "filtered_rule": insert.excluded.filtered_rule,
-        "payload": sa.case((reached, record.c.payload), else_=None),
-        "first_dirty_at": None,
-        **_NO_QUARANTINE,
-    }))
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=["lane", "key"],
+            set_={
+                "filtered_rule": insert.excluded.filtered_rule,
+                "payload": sa.case((reached, record.c.payload), else_=None),
+                "first_dirty_at": None,
+                **_NO_QUARANTINE,
+            },
+        )
+    )
 
 
 def _insert(

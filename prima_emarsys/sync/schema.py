@@ -98,13 +98,24 @@ sync_record = sa.Table(
     sa.Column("lease_until", Utc, doc="When the claim ends by itself."),
     sa.Column("lease_losses", sa.Integer, nullable=False, doc="Leases that ended without an answer."),
     sa.Column("attempts", sa.Integer, nullable=False, doc="Calls that failed since the last acknowledgement."),
-    sa.Column("disputes", sa.Integer, nullable=False,
-              doc="Answers that cannot stand (a race, a read-back that differs) since the last acknowledgement."),
+    sa.Column(
+        "disputes",
+        sa.Integer,
+        nullable=False,
+        doc="Answers that cannot stand (a race, a read-back that differs) since the last acknowledgement.",
+    ),
     sa.Column("next_attempt_at", Utc, nullable=False, doc="The record is not sent before this."),
-    sa.Column("in_doubt_until", Utc,
-              doc="Set: the outcome of the last call is unknown, and the next answer must be read back."),
-    sa.Column("may_have_reached", sa.Boolean, nullable=False,
-              doc="Emarsys holds, or may hold, a payload other than the last settled one."),
+    sa.Column(
+        "in_doubt_until",
+        Utc,
+        doc="Set: the outcome of the last call is unknown, and the next answer must be read back.",
+    ),
+    sa.Column(
+        "may_have_reached",
+        sa.Boolean,
+        nullable=False,
+        doc="Emarsys holds, or may hold, a payload other than the last settled one.",
+    ),
     sa.Column("quarantine_code", sa.Text, doc="Why the record waits for a person: an Emarsys reply code, or ours."),
     sa.Column("quarantine_text", sa.Text, doc="Emarsys's words, the value masked."),
     sa.Column("quarantine_owner", sa.Text, doc="Who must act: finance, marketing, customer-service or data."),
@@ -112,14 +123,22 @@ sync_record = sa.Table(
     sa.Column("filtered_rule", sa.Text, doc="The rule by which the record is not sent at all."),
     sa.Column("first_dirty_at", Utc, doc="Since when Emarsys has been behind; its age drives the alerts."),
     sa.Index(
-        "ix_sync_record_due", "lane", "next_attempt_at",
-        sqlite_where=sa.text("payload IS NOT NULL AND lease_token IS NULL"
-                             " AND quarantine_code IS NULL AND filtered_rule IS NULL"),
-        postgresql_where=sa.text("payload IS NOT NULL AND lease_token IS NULL"
-                                 " AND quarantine_code IS NULL AND filtered_rule IS NULL"),
+        "ix_sync_record_due",
+        "lane",
+        "next_attempt_at",
+        sqlite_where=sa.text(
+            "payload IS NOT NULL AND lease_token IS NULL AND quarantine_code IS NULL AND filtered_rule IS NULL"
+        ),
+        postgresql_where=sa.text(
+            "payload IS NOT NULL AND lease_token IS NULL AND quarantine_code IS NULL AND filtered_rule IS NULL"
+        ),
     ),
-    sa.Index("ix_sync_record_lease", "lease_token", sqlite_where=sa.text("lease_token IS NOT NULL"),
-             postgresql_where=sa.text("lease_token IS NOT NULL")),
+    sa.Index(
+        "ix_sync_record_lease",
+        "lease_token",
+        sqlite_where=sa.text("lease_token IS NOT NULL"),
+        postgresql_where=sa.text("lease_token IS NOT NULL"),
+    ),
     info=_kept(Retention("One row a record for as long as the record is known: the latest state, no history.")),
 )
 """One row a record of a lane: what it should be, what was acknowledged, what is on its way."""
@@ -135,8 +154,12 @@ lane = sa.Table(
     sa.Column("stop_reason", sa.Text, doc="Why the lane stands still."),
     sa.Column("stop_remedy", sa.Text, doc="What a person does about it."),
     sa.Column("paused_until", Utc, doc="Emarsys asked us to wait until then."),
-    sa.Column("breaker_window", sa.Text, nullable=False,
-              doc="The last calls, oldest first: `x` failed, `.` answered. Empty: nothing failed lately."),
+    sa.Column(
+        "breaker_window",
+        sa.Text,
+        nullable=False,
+        doc="The last calls, oldest first: `x` failed, `.` answered. Empty: nothing failed lately.",
+    ),
     sa.Column("breaker_open_until", Utc, doc="Set: the endpoint failed; after this, one small batch probes it."),
     sa.Column("breaker_open_seconds", sa.Integer, nullable=False, doc="How long the breaker was opened last."),
     sa.Column("held_plan", sa.Text, doc="The counts of the plan that the volume guard holds."),
@@ -164,8 +187,14 @@ person_link = sa.Table(
     metadata,
     sa.Column("company", sa.Text, primary_key=True, doc="Company of the account."),
     sa.Column("customer_code", sa.Text, primary_key=True, doc="Customer code of the account."),
-    sa.Column("person_key", sa.Text, sa.ForeignKey("person.person_key"), nullable=False, index=True,
-              doc="The person it belongs to."),
+    sa.Column(
+        "person_key",
+        sa.Text,
+        sa.ForeignKey("person.person_key"),
+        nullable=False,
+        index=True,
+        doc="The person it belongs to.",
+    ),
     sa.Column("reason", sa.Text, nullable=False, doc="Why: founded, same e-mail, merged …"),
     sa.Column("linked_at", Utc, nullable=False, doc="Since when."),
     info=_kept(Retention("As long as the person: later orders follow it.")),
@@ -189,8 +218,15 @@ exception = sa.Table(
     sa.Column("times_seen", sa.Integer, nullable=False, doc="How often it was found true."),
     sa.Column("state", sa.Text, nullable=False, doc="`open`, `acknowledged`, `accepted` or `resolved`."),
     sa.Column("resolved_at", Utc, doc="When it was no longer true."),
-    sa.Index("ix_exception_current", "scope", "kind", "record", unique=True,
-             sqlite_where=sa.text("resolved_at IS NULL"), postgresql_where=sa.text("resolved_at IS NULL")),
+    sa.Index(
+        "ix_exception_current",
+        "scope",
+        "kind",
+        "record",
+        unique=True,
+        sqlite_where=sa.text("resolved_at IS NULL"),
+        postgresql_where=sa.text("resolved_at IS NULL"),
+    ),
     info=_kept(Retention("Resolved ones serve the yearly review.", days=400, since="resolved_at")),
 )
 """One row an episode of a record that needs a person."""

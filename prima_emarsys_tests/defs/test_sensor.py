@@ -8,12 +8,19 @@ import dagster as dg
 import pytest
 import time_machine
 
+from prima_emarsys.defs.prima import sensors
 from prima_emarsys.defs.prima.sensors import DOWNSTREAM, prima_changes
 from prima_emarsys.defs.resources import ProjectResource
 from prima_emarsys.sandbox.world.store import open_world
 from prima_emarsys_tests.defs.house import House, account_of, key
 
 TAG = "prima_emarsys/subjects"
+
+
+@pytest.fixture(autouse=True)
+def _one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tick looks once instead of watching for seconds."""
+    monkeypatch.setattr(sensors, "WATCH_SECONDS", 0.0)
 
 
 class Daemon:

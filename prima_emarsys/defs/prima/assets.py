@@ -46,7 +46,7 @@ def _asset(subject: str, description: str) -> dg.AssetsDefinition:
         with project.open() as opened:
             landings = opened.read(subject, sweep=config.sweep)
             with opened.warehouse() as warehouse:
-                verdict = mirror_keeps_contract(warehouse, names)
+                verdict = mirror_keeps_contract(warehouse, landings)
                 rows = {name: warehouse.count(Mirror(warehouse).live(name)) for name in names}
                 marks = {name: str(Mirror(warehouse).mark(name) or "") for name in names}
         findings = [finding for landing in landings for finding in landing.findings]

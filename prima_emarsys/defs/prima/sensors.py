@@ -6,6 +6,8 @@ doubled request changes nothing but the time at which the mirror catches up.
 
 import json
 import os
+import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -13,6 +15,7 @@ import dagster as dg
 from prima_emarsys.defs.prima.assets import SUBJECTS
 from prima_emarsys.defs.resources import ProjectResource
 from prima_emarsys.prima.sql import Mark
+from prima_emarsys.project import Project
 
 DOWNSTREAM = {
     "customers": ["core/persons", "core/sales", "emarsys/rfm_clv", "emarsys/contacts"],
@@ -27,6 +30,9 @@ _RETRY_SECONDS = 60
 """A request that came to nothing is repeated after this."""
 _REREAD_SECONDS = 300
 """A subject is read again after this even if its marks stand still: rows may commit late with an older stamp."""
+WATCH_SECONDS = 4.0
+"""How long one tick watches."""
+_LOOK_SECONDS = 0.5
 _TAG = "prima_emarsys/subjects"
 
 
@@ -40,23 +46,12 @@ _TAG = "prima_emarsys/subjects"
 )
 def prima_changes(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult | dg.SkipReason:
     """Ask for the subjects in which Prima is ahead of the mirror, unless a run that will read them waits already."""
-    now = datetime.now(UTC)
-    present = str(Mark(now))
     asked: dict[str, list[str]] = json.loads(context.cursor or "{}")
-    queued = _queued_subjects(context.instance)
-    due: dict[str, str] = {}
+    until = time.monotonic() + WATCH_SECONDS
     with project.open() as opened:
-        for subject in SUBJECTS:
-            landed, landed_at = _landed(context.instance, subject)
-            there = opened.latest_marks(subject)
-            marks = json.dumps(there, sort_keys=True)
-            # A mark that is not yet past stands for a row stamped in the future: it says nothing, and would always.
-            ahead = any(landed.get(name, "") < mark < present for name, mark in there.items())
-            stale = (now - landed_at).total_seconds() > _REREAD_SECONDS
-            told = asked.get(subject)
-            waited = told is None or (now - datetime.fromisoformat(told[1])).total_seconds() > _RETRY_SECONDS
-            if (ahead or stale) and subject not in queued and (waited or (told is not None and told[0] != marks)):
-                due[subject] = marks
+        # Dagster looks at sensors every five seconds at best, so a tick goes on watching for most of them.
+        while not (due := _due(context.instance, opened, asked)) and time.monotonic() < until:
+            time.sleep(_LOOK_SECONDS)
     if not due:
         return dg.SkipReason("The mirror has what Prima has, or a run that reads the rest is on its way.")
     wanted = [f"prima/{subject}" for subject in due]
@@ -65,8 +60,28 @@ def prima_changes(context: dg.SensorEvaluationContext, project: ProjectResource)
         asset_selection=[dg.AssetKey(name.split("/")) for name in dict.fromkeys(wanted)],
         tags={_TAG: ",".join(sorted(due))},
     )
-    asked |= {subject: [marks, now.isoformat()] for subject, marks in due.items()}
+    asked |= {subject: [marks, datetime.now(UTC).isoformat()] for subject, marks in due.items()}
     return dg.SensorResult(run_requests=[request], cursor=json.dumps(asked))
+
+
+def _due(instance: dg.DagsterInstance, project: Project, asked: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Subject → its marks in Prima, of those to ask for now. `asked`: subject → the marks asked for last, and when."""
+    now = datetime.now(UTC)
+    present = str(Mark(now))
+    queued = _queued_subjects(instance)
+    due: dict[str, str] = {}
+    for subject in SUBJECTS:
+        landed, landed_at = _landed(instance, subject)
+        there = project.latest_marks(subject)
+        marks = json.dumps(there, sort_keys=True)
+        # A mark that is not yet past stands for a row stamped in the future: it says nothing, and would always.
+        ahead = any(landed.get(name, "") < mark < present for name, mark in there.items())
+        stale = (now - landed_at).total_seconds() > _REREAD_SECONDS
+        told = asked.get(subject)
+        waited = told is None or (now - datetime.fromisoformat(told[1])).total_seconds() > _RETRY_SECONDS
+        if (ahead or stale) and subject not in queued and (waited or (told is not None and told[0] != marks)):
+            due[subject] = marks
+    return due
 
 
 def _queued_subjects(instance: dg.DagsterInstance) -> set[str]:
