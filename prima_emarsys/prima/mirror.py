@@ -193,7 +193,8 @@ class Mirror:
         stored = self.stored(entity.name)
         live = stored.filter(~stored.gone)
         seen = self._warehouse.table(f"mirror.seen_{entity.name}")
-        refused = self._warehouse.table("mirror.quarantine").filter(ibis._.entity == entity.name).select("record")
+        quarantine = self._warehouse.table("mirror.quarantine").filter(ibis._.entity == entity.name)
+        refused = quarantine.filter(quarantine.load == load).select("record")
         unseen = live.anti_join(seen, list(entity.key)).mutate(record=_record(entity, live))
         missing = self._warehouse.settle(unseen.anti_join(refused, "record").drop("record"))
         total, gone = _size(live), _size(missing)
@@ -202,6 +203,10 @@ class Mirror:
             landing.findings.append(Finding("short-read", entity.name, landing.refused))
             return
         with self._warehouse.transaction():
+            # What this sweep did not meet again is wrong no more: Prima has it no longer.
+            self._warehouse.delete(
+                "mirror.quarantine", quarantine.filter(quarantine.load < load).select("record"), on=["record"]
+            )
             self._retire(entity, missing, load, landing)
             self._move_cursor(entity.name, self.mark(entity.name), load)
 
