@@ -37,7 +37,7 @@ _KILL = "kill"
 _FEW = 50
 _ROUNDS = 8
 """Syncs tried until nothing is due; a killed process's lease must end first."""
-_QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @contextmanager
@@ -148,13 +148,18 @@ def _sync(console: Console, title: str) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         for _ in range(_ROUNDS):
             with console.status("[dim]Dagster's job `sync` is running …"):
-                result = defs.resolve_job_def("sync").execute_in_process(instance=instance, run_config=_QUIET)
+                result = defs.resolve_job_def("sync").execute_in_process(
+                    instance=instance, run_config=_QUIET, raise_on_error=False
+                )
             for event in result.get_asset_materialization_events():
                 made = event.step_materialization_data.materialization
                 name = made.asset_key.to_user_string()
                 for count in FLOW:
                     if count in made.metadata:
                         _add(totals.setdefault(name, {}), count, int(made.metadata[count].value))  # pyright: ignore
+            if not result.success:
+                console.print(f"   A run failed, and the next begins where it ended: {_cause(result)}")
+                continue
             project = Project(load_settings())
             state = project.ledger.counts(LANE)
             project.close()
@@ -170,6 +175,14 @@ def _sync(console: Console, title: str) -> None:
         if any(count in numbers for numbers in totals.values()):
             shown.add_row(count, *(f"{n[count]:,}" if count in n else "" for n in totals.values()))
     console.print(shown)
+
+
+def _cause(result: dg.ExecuteInProcessResult) -> str:
+    """The innermost error of a failed run, in one line."""
+    error = next(event.step_failure_data.error for event in result.all_events if event.is_step_failure)
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return " ".join(error.message.split()) if error else "unknown"
 
 
 _LATEST = ("excluded", "quarantined", "unchanged")
