@@ -183,7 +183,7 @@ class Warehouse:
 
 
 @contextmanager
-def open_warehouse(url: str, *, memory: str = "512MB", patience: float = 120.0) -> Iterator[Warehouse]:
+def open_warehouse(url: str, *, memory: str = "256MB", patience: float = 120.0) -> Iterator[Warehouse]:
     """Open the warehouse at `url` (`duckdb:///file`, `duckdb://` in memory, `postgresql://…`) and close it afterwards.
 
     `memory` bounds the embedded engine, which then spills to disk. `patience` is how many seconds to wait for another
@@ -194,6 +194,7 @@ def open_warehouse(url: str, *, memory: str = "512MB", patience: float = 120.0) 
         yield warehouse
     finally:
         warehouse.close()
+        pa.default_memory_pool().release_unused()
 
 
 def _connect(url: str, memory: str, patience: float) -> Any:
@@ -210,7 +211,8 @@ def _connect(url: str, memory: str, patience: float) -> Any:
     until = time.monotonic() + patience
     while True:
         try:
-            return ibis.duckdb.connect(path, memory_limit=memory)
+            # Order is kept where a rule asks for it; keeping that of insertion would only cost memory.
+            return ibis.duckdb.connect(path, memory_limit=memory, preserve_insertion_order=False)
         except duckdb.IOException as error:
             if "lock" not in str(error).lower():
                 raise

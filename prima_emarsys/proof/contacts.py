@@ -74,7 +74,9 @@ def prove_contacts(
     proof = ContactsProof(desired=warehouse.size(DESIRED), held=warehouse.size(HELD))
     proof.waiting = proof.desired - _size(settled)
     proof.missing = _size(settled.anti_join(theirs, "person_key"))
-    compared = warehouse.settle(_compared(settled, theirs, warehouse.table(ACKNOWLEDGED), names))
+    both = _compared(settled, theirs, warehouse.table(ACKNOWLEDGED), names)
+    # Only what differs is kept of the comparison: three copies of every value would fill the memory.
+    compared = warehouse.settle(both.select("person_key", *(f"differs_{name}" for name in names)))
     flags = {name: compared[f"differs_{name}"] for name in names}
     any_differs = reduce(lambda one, other: one | other, flags.values())
     totals = warehouse.read(
@@ -99,7 +101,9 @@ def prove_contacts(
     proof.unsettled = sorted(untrue)
     if untrue:
         ledger.clear_acknowledgement(LANE, untrue, "proof/contacts", "Emarsys holds something else")
-    proof.findings = _findings(warehouse, compared, names, personal, proof)
+    proof.findings = _findings(
+        warehouse, both.semi_join(compared.filter(any_differs), "person_key"), names, personal, proof
+    )
     return proof
 
 
@@ -131,13 +135,14 @@ def _compared(settled: ir.Table, theirs: ir.Table, acknowledged: ir.Table, names
 
 
 def _findings(
-    warehouse: Warehouse, compared: ir.Table, names: list[str], personal: frozenset[str], proof: ContactsProof
+    warehouse: Warehouse, differing: ir.Table, names: list[str], personal: frozenset[str], proof: ContactsProof
 ) -> list[Finding]:
     if not proof.by_field:
         return []
+    rows = warehouse.settle(differing)
     listed = [
-        compared.filter(compared[f"differs_{name}"]).select(
-            "person_key", field=ibis.literal(name), ours=compared[name], theirs=compared[f"held_{name}"]
+        rows.filter(rows[f"differs_{name}"]).select(
+            "person_key", field=ibis.literal(name), ours=rows[name], theirs=rows[f"held_{name}"]
         )
         for name in names
         if name in proof.by_field

@@ -36,7 +36,7 @@ WITHDRAWN = "emarsys.contacts_withdrawn"
 """Persons of whom the ledger was told that they are not sent, and by which rule. Acknowledged rows of theirs stay: if
 such a person comes back, the plan knows which old values to clear."""
 _TOLD = pa.schema([("person_key", pa.string()), ("rule", pa.string())])
-_PAGE = 20_000
+_PAGE = 5_000
 
 
 @dataclass(frozen=True)
