@@ -134,7 +134,8 @@ def explain(warehouse: Warehouse, limit: int) -> pa.Table:
     names = _columns(desired)
     acknowledged = _known(warehouse, ACKNOWLEDGED, _shape(names))
     before = acknowledged.rename({f"was_{name}": name for name in names})
-    joined = desired.left_join(before, "person_key")
+    # Joined once, not once a field: thirty joins at a time outgrow the memory that the engine may use.
+    joined = warehouse.settle(desired.left_join(before, "person_key").drop("person_key_right"))
     parts = [
         joined.filter(~joined[name].identical_to(joined[f"was_{name}"])).select(
             "person_key", field=ibis.literal(name), old=joined[f"was_{name}"], new=joined[name]
