@@ -18,14 +18,20 @@ from prima_emarsys_tests.defs.house import (
     untouched,
 )
 
+_SPOILT = "SELECT min(order_number) FROM mirror.sales_order WHERE company = '1'"
+
 
 def spoil_the_mirror(house: House) -> None:
-    """One order in the mirror gets a status that the contract does not know."""
+    """One order stands in the mirror twice, which no later read of that order can mend."""
     with duckdb.connect(str(house.folder / "warehouse.duckdb")) as warehouse:
-        warehouse.execute(
-            "UPDATE mirror.sales_order SET status = 'lost' WHERE order_number = (SELECT min(order_number) FROM"
-            " mirror.sales_order WHERE company = '1') AND company = '1'"
-        )
+        one = f"company = '1' AND order_number = ({_SPOILT})"
+        warehouse.execute(f"INSERT INTO mirror.sales_order SELECT * FROM mirror.sales_order WHERE {one}")  # noqa: S608
+
+
+def mend_the_mirror(house: House) -> None:
+    """It stands there no more; the next sweep reads it again."""
+    with duckdb.connect(str(house.folder / "warehouse.duckdb")) as warehouse:
+        warehouse.execute(f"DELETE FROM mirror.sales_order WHERE order_number = ({_SPOILT})")  # noqa: S608
 
 
 def test_a_failed_blocking_check_keeps_all_later_runs_from_sending_until_it_passes(house: House) -> None:
@@ -33,7 +39,8 @@ def test_a_failed_blocking_check_keeps_all_later_runs_from_sending_until_it_pass
     house.amend("customer", account_of(house.desired()[person]), surname="Changed")
     spoil_the_mirror(house)
 
-    spoilt = house.run("prima/customers", "prima/orders", "core/persons", "core/sales", "emarsys/rfm_clv")
+    watched = ("prima/customers", "prima/orders", "core/persons", "core/sales", "emarsys/rfm_clv")
+    spoilt = house.run(*watched, sweep=True)
     assert not spoilt.success
     assert checks(spoilt)["prima/orders:contract"] is False
     # It stops what follows in its own run, and only that.
@@ -47,6 +54,7 @@ def test_a_failed_blocking_check_keeps_all_later_runs_from_sending_until_it_pass
     assert f"the check `contract` of prima/orders failed in run {spoilt.run_id[:8]}" in words
     assert house.emarsys.counters.calls["contact.update"] == 0
 
+    mend_the_mirror(house)
     mended = house.run("prima/orders", sweep=True)
     assert mended.success
     assert checks(mended)["prima/orders:contract"] is True
