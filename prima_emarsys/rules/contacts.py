@@ -88,7 +88,6 @@ FIELDS: tuple[Field, ...] = (
     _custom("lifecycle_stage", Storage.SHORT_TEXT, "Lead, first-time buyer, active, defecting or inactive."),
 )
 
-_COUNTRY_ALIASES = {"UK": "GB", "EL": "GR"}
 _GENDERS = {"m": "1", "male": "1", "f": "2", "female": "2"}
 _NO_BIRTH_DATES_UNTIL = date(1900, 1, 1)
 # Characters beyond the basic plane (emoji) are lost or break storage in Emarsys's system fields.
@@ -172,9 +171,8 @@ def compose(
     home = main_addresses(addresses).select(
         "company", "customer_code", "city", "postcode", "country", *(f"line_{n}" for n in range(1, 7))
     )
-    by_alias = {alias: countries[iso] for alias, iso in _COUNTRY_ALIASES.items() if iso in countries}
-    choices = [{"iso": iso, "country_id": choice} for iso, choice in {**countries, **by_alias}.items()]
-    known = settle(ibis.memtable(choices, schema={"iso": "string", "country_id": "string"}))
+    choices = [{"country": iso, "country_id": choice} for iso, choice in countries.items()]
+    known = settle(ibis.memtable(choices, schema={"country": "string", "country_id": "string"}))
     base = settle(
         leads.inner_join(accounts.select("account", "company", "customer_code", "email_key", "email_fault"), "account")
         .inner_join(
@@ -193,10 +191,9 @@ def compose(
         )
         .left_join(home, ["company", "customer_code"])
         .drop("company_right", "customer_code_right")
-        .mutate(iso=ibis._.country.strip().upper().nullif(""))
-        .left_join(known, "iso")
+        .left_join(known, "country")
         .left_join(attributes, "person_key")
-        .drop("iso_right", "person_key_right")
+        .drop("country_right", "person_key_right")
     )
     lines = [_clean(base[f"line_{n}"]) for n in range(1, 7)]
     joined = ibis.literal("").concat(*[(ibis.literal(", ") + line).fill_null("") for line in lines])
@@ -224,7 +221,7 @@ def compose(
         base.select(
             "person_key",
             "email_fault",
-            unknown_country=base.iso.notnull() & base.country_id.isnull(),
+            unknown_country=base.country.notnull() & base.country_id.isnull(),
             unbelievable_birth_date=(base.date_of_birth.notnull() & ~believable).fill_null(False),
             **{field.name: values[field.name] for field in fields},
         )
