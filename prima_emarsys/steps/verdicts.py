@@ -26,18 +26,17 @@ class Verdict:
     figures: Mapping[str, int | Decimal | str] = field(default_factory=dict)
 
 
-def mirror_keeps_contract(warehouse: Warehouse, landings: Sequence[Landing]) -> Verdict:
+def mirror_keeps_contract(warehouse: Warehouse, landings: Sequence[Landing], *, whole: bool) -> Verdict:
     """No stored row breaks the contract: the door's rules, asked of what is already inside.
 
-    After a sweep the whole table is asked; after an increment the rows that it changed, and whether their keys are
-    unique in the whole.
+    `whole` asks every row; else only those that the landings changed, and whether their keys are unique in the whole.
     """
     broken: dict[str, int] = {}
     mirror = Mirror(warehouse)
     for landing in landings:
         name = landing.entity
         table = live = mirror.live(name)
-        if not landing.swept:
+        if not whole:
             if not landing.changed:
                 continue
             table = warehouse.settle(mirror.above(name, landing.load - 1).filter(~ibis._.gone).drop("load", "gone"))

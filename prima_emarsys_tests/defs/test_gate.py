@@ -54,6 +54,10 @@ def test_a_failed_blocking_check_keeps_all_later_runs_from_sending_until_it_pass
     assert f"the check `contract` of prima/orders failed in run {spoilt.run_id[:8]}" in words
     assert house.emarsys.counters.calls["contact.update"] == 0
 
+    # An increment knows only its own rows: what was red stays red until the whole is asked and found good.
+    increment = house.run("prima/orders")
+    assert checks(increment)["prima/orders:contract"] is False
+
     mend_the_mirror(house)
     mended = house.run("prima/orders", sweep=True)
     assert mended.success

@@ -19,7 +19,7 @@ from prima_emarsys_tests.steps.test_increments import derive
 
 SWEPT = [Landing(name, swept=True) for name in ENTITIES]
 VERDICTS: dict[str, Callable[[Warehouse], Verdict]] = {
-    "contract": lambda warehouse: verdicts.mirror_keeps_contract(warehouse, SWEPT),
+    "contract": lambda warehouse: verdicts.mirror_keeps_contract(warehouse, SWEPT, whole=True),
     "internal": verdicts.no_internal_person,
     "placed": verdicts.every_account_placed,
     "sales": verdicts.sales_tie,

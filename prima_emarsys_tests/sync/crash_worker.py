@@ -1,6 +1,6 @@
 """A process of its own for tests that kill or stop it: it stages and delivers into a remote kept in files.
 
-    python -m prima_emarsys_tests.sync.crash_worker LEDGER_URL REMOTE_FOLDER VALUE [hangs]
+python -m prima_emarsys_tests.sync.crash_worker LEDGER_URL REMOTE_FOLDER VALUE [hangs]
 """
 
 from __future__ import annotations

@@ -249,9 +249,7 @@ def test_many_culprits_are_found_one_after_the_other(ledger: Ledger, clock: Move
     assert ledger.counts(LANE).acknowledged == 196
 
 
-def test_a_refusal_that_names_no_record_of_ours_is_never_taken_for_success(
-    ledger: Ledger, clock: MovedClock
-) -> None:
+def test_a_refusal_that_names_no_record_of_ours_is_never_taken_for_success(ledger: Ledger, clock: MovedClock) -> None:
     def stranger(remote: Remote, batch: Mapping[str, bytes]) -> Outcome:
         if "p0002" not in batch:
             return answer(remote, batch)
@@ -344,9 +342,7 @@ def test_a_sender_that_raises_stops_the_run_and_loses_nothing(ledger: Ledger, cl
     assert run(ledger, remote, clock).settled
 
 
-def test_ten_per_cent_of_the_replies_lost_and_still_all_is_equal_in_one_run(
-    ledger: Ledger, clock: MovedClock
-) -> None:
+def test_ten_per_cent_of_the_replies_lost_and_still_all_is_equal_in_one_run(ledger: Ledger, clock: MovedClock) -> None:
     ledger.stage(LANE, people(200), "m1")
     script = [applied_but_lost if place % 10 == 3 else answer for place in range(200)]
     remote = Remote(*script)
