@@ -63,5 +63,6 @@ def test_a_read_that_is_far_too_short_takes_nothing_out_and_turns_red(house: Hou
     assert checks(result)["prima/customers:complete"] is False
     assert metadata(result, "prima/customers")["gone"] == 0
     assert sum(not row["gone"] for row in house.table("mirror.customer")) == mirrored
+    assert checks(house.run("prima/customers"))["prima/customers:complete"] is False, "an increment has not read it all"
     with pytest.raises(dg.Failure, match="`complete` of prima/customers failed"):
         refuse_unless_passed(house.instance, blocking_checks(["prima/customers"]))
