@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Settings:
     warehouse_url: SecretStr
     warehouse_memory: str
     ledger_url: SecretStr
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
 
     def secret(self, reference: str) -> SecretStr:
         """The value behind a reference such as `${PRIMA_URL}`. Raises SettingsError if it is not set."""

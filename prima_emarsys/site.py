@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from prima_emarsys.contract import ENTITIES, Type
 from prima_emarsys.finding import KINDS, Owner
 
+_TRIED = re.compile(r"function-|tagged|(quintiles|thresholds)$")
 _REFERENCE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 
 
@@ -294,9 +295,8 @@ def load_site(path: Path) -> Site:
 
 def _say(path: Path, tree: yaml.Node | None, fault: Any) -> str:
     message = fault["msg"].removeprefix("Value error, ")
-    location = [
-        part for part in fault["loc"] if not (isinstance(part, str) and part.startswith(("function-", "tagged")))
-    ]
+    # Which of several models was tried stands in the location, too; the file does not have it.
+    location = [part for part in fault["loc"] if not (isinstance(part, str) and _TRIED.match(part))]
     # A check over a whole section says itself where it looked (`entities.customer.columns.x: …`).
     if match := re.match(r"((?:\w[\w-]*\.)+[\w-]+): ", message):
         location += match[1].split(".")
