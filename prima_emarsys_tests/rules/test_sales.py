@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
+from random import Random
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from prima_emarsys.rules.sales import Books, orphans, refunds_above_sales, signed_ledger, sku_id
 from prima_emarsys.site import SalesRules
-from prima_emarsys.warehouse import Warehouse
+from prima_emarsys.warehouse import Warehouse, open_warehouse
 from prima_emarsys_tests.rules.tables import rows_of, table
 
 RULES = SalesRules(excluded_order_types=["Staff", "SAMPLE"], excluded_products=["VOUCHER"])
 Rows = list[dict[str, Any]]
 D = Decimal
+AMOUNTS = ("value_incl_vat", "value_excl_vat", "base_incl_vat", "base_excl_vat")
 
 
 def books(warehouse: Warehouse, given: Mapping[str, Rows]) -> Books:
@@ -389,3 +393,105 @@ def test_a_sku_names_every_level_of_its_matrix_and_drops_empty_ones_at_the_end_o
     assert rows_of(warehouse, found.select("order_number", sku=sku_id(found)), "order_number", "sku") == [
         (str(n), sku) for n, sku in enumerate(examples.values())
     ]
+
+
+@pytest.fixture(scope="module")
+def one_warehouse() -> Iterator[Warehouse]:
+    """One engine for all examples of a law."""
+    with open_warehouse("duckdb://") as opened:
+        yield opened
+
+
+@st.composite
+def trade(draw: st.DrawFn) -> dict[str, Rows]:
+    """Orders of a few lines, and returns and credits of them that may be too many, too early or for nothing."""
+    orders, lines, returns, credits, credit_lines = [], [], [], [], []
+    amount = st.decimals(min_value=0, max_value=5_000, places=4).map(str)
+    day = st.dates(min_value=date(2025, 1, 1), max_value=date(2026, 11, 1))
+    for number in range(draw(st.integers(1, 8))):
+        order = f"O{number}"
+        currency, rate = draw(st.sampled_from([("GBP", None), ("EUR", "0.86123"), ("USD", None)]))
+        status = draw(st.sampled_from(["confirmed"] * 4 + ["cancelled", "held"]))
+        orders.append(
+            {
+                "order_number": order,
+                "status": status,
+                "currency": currency,
+                "exchange_rate": rate,
+                "ordered_at": draw(day),
+            }
+        )
+        for line in range(draw(st.integers(1, 3))):
+            lines.append(
+                {
+                    "order_number": order,
+                    "line_number": str(line),
+                    "quantity": draw(st.integers(1, 7)),
+                    "quantity_cancelled": draw(st.sampled_from([0, 0, 1, 3])),
+                    "value_incl_vat": draw(amount),
+                    "value_excl_vat": draw(amount),
+                }
+            )
+    for number in range(draw(st.integers(0, 10))):
+        whole = {"order_number": f"O{draw(st.integers(0, 8))}", "order_line_number": draw(st.sampled_from("0123"))}
+        quantity = draw(st.integers(0, 4))
+        returns.append({"return_number": f"R{number}", "quantity": quantity, "receipted_at": draw(day)} | whole)
+    for number in range(draw(st.integers(0, 6))):
+        order = f"O{draw(st.integers(0, 8))}"
+        finalised = {"status": draw(st.sampled_from(["finalised", "finalised", "draft"])), "finalised_at": draw(day)}
+        credits.append({"credit_number": f"K{number}", "order_number": order} | finalised)
+        credit_lines.append(
+            {
+                "credit_number": f"K{number}",
+                "order_line_number": draw(st.sampled_from("0123")),
+                "quantity": draw(st.integers(0, 3)),
+                "value_incl_vat": draw(amount),
+                "value_excl_vat": draw(amount),
+            }
+        )
+    return {
+        "sales_order": orders,
+        "sales_order_line": lines,
+        "customer_return": returns,
+        "credit_note": credits,
+        "credit_note_line": credit_lines,
+    }
+
+
+@hypothesis.settings(max_examples=8, deadline=None)
+@hypothesis.given(given_books=trade(), shuffle=st.randoms(use_true_random=False))
+def test_sums_are_kept_and_the_order_of_rows_does_not_matter(
+    one_warehouse: Warehouse, given_books: dict[str, Rows], shuffle: Random
+) -> None:
+    rows = booked(one_warehouse, **given_books)
+    mixed = {name: shuffle.sample(some, len(some)) for name, some in given_books.items()}
+    assert booked(one_warehouse, **mixed) == rows
+    assert len({row["sale_key"] for row in rows}) == len(rows)
+
+    cancelled_orders = {one["order_number"] for one in given_books["sales_order"] if one["status"] == "cancelled"}
+    finalised = {one["credit_number"] for one in given_books["credit_note"] if one["status"] == "finalised"}
+    sold = sum(D(one["value_incl_vat"]) for one in given_books["sales_order_line"])
+    credited = sum(
+        D(one["value_incl_vat"]) for one in given_books["credit_note_line"] if one["credit_number"] in finalised
+    )
+
+    def total(*kinds: str) -> Decimal:
+        return sum((row["value_incl_vat"] for row in rows if row["kind"] in kinds), D(0))
+
+    assert (total("sale"), -total("credit")) == (sold, credited)
+    # Net of the ledger = lines less cancellations less credits less returns that wait for their credit.
+    waiting = total("return") + total("return-credited")
+    assert total("sale", "cancellation", "return", "return-credited", "credit") == (
+        sold + total("cancellation") - credited + waiting
+    )
+    assert waiting <= 0
+    for line in given_books["sales_order_line"]:
+        key = f"1-{line['order_number']}", line["line_number"]
+        of_line = [row for row in rows if (row["order_key"], row["line_number"]) == key and row["kind"] != "credit"]
+        kept = sum(row["quantity"] for row in of_line)
+        worth = {name: sum((row[name] for row in of_line if row[name] is not None), D(0)) for name in AMOUNTS}
+        assert 0 <= kept <= line["quantity"]
+        if kept == 0:
+            assert set(worth.values()) == {0}, of_line
+        if line["order_number"] in cancelled_orders:
+            assert kept == 0
