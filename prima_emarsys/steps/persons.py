@@ -160,14 +160,15 @@ def _changed_persons(mirror: Mirror, cursor: Cursor | None, after: ir.Table) -> 
 def _with_carriers(
     stored: ir.Table, affected: ir.Table, keys: PersonKeys, warehouse: Warehouse
 ) -> tuple[ir.Table, pa.Table]:
-    """`affected` with whoever carries a key that the ledger knows as theirs, and the ledger's links of all of them.
+    """`affected` with whoever carries or founded a key that the ledger knows as theirs, and the links of all of them.
 
-    An account that comes back may bring a key along which others carry by now.
+    An account that comes back may bring a key along which others carry by now, or which rests with its founder.
     """
     while True:
         links = keys.links(warehouse.read(affected)["account"].to_pylist())
-        held = sorted(set(links["person_key"].to_pylist()))
-        carriers = stored.filter(stored.person_key.isin(held)).select("account").anti_join(affected, "account")
+        held = warehouse.settle(links).person_key
+        concerned = stored.filter(stored.person_key.isin(held) | identity.person_key(stored.account).isin(held))
+        carriers = concerned.select("account").anti_join(affected, "account")
         more = warehouse.read(carriers)
         if not more.num_rows:
             return affected, links

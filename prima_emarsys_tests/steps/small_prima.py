@@ -43,11 +43,13 @@ Key = tuple[Any, ...]
 class SmallPrima:
     """Its tables, what changed since somebody last read, and a reader's two ways of reading."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, empty: bool = False) -> None:
         self._random = Random(seed)
         self._rows: dict[str, dict[Key, dict[str, Any]]] = {name: {} for name in ENTITIES}
         self._dirty: dict[str, set[Key]] = {name: set() for name in ENTITIES}
         self.put("company", {"company": "1", "base_currency": "GBP"})
+        if empty:
+            return
         for number in STEADY:
             self.put("customer", {"customer_code": f"C{number}", "email": f"c{number}@shop.example"})
             self.put("sales_order", {"order_number": f"O{number}", "customer_code": f"C{number}"})
