@@ -18,6 +18,7 @@ from functools import cached_property, reduce
 
 import ibis
 import ibis.expr.types as ir
+import orjson
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -179,15 +180,16 @@ def stage(warehouse: Warehouse, ledger: Ledger, route: Route) -> Staged:
 
 
 def _records(batch: pa.Table, names: Sequence[str], route: Route) -> Iterator[Desired]:
-    ids = [str(route.key_field), *(str(route.fields[name]) for name in names)]
-    id_of = dict(zip(names, ids[1:], strict=True))
-    columns = [batch.column(name).to_pylist() for name in ("person_key", *names)]
-    cleared = batch.column("cleared").to_pylist()
-    for row, gone in zip(zip(*columns, strict=True), cleared, strict=True):
-        values = {name: value for name, value in zip(ids, row, strict=True) if value is not None}
-        content = canonical(values)
-        payload = content if not gone else canonical(values | {id_of[name]: None for name in gone.split()})
-        yield Desired(row[0], content, payload)
+    id_of = {name: str(route.fields[name]) for name in names}
+    by_id = sorted({str(route.key_field): "person_key", **{number: name for name, number in id_of.items()}}.items())
+    ids = [number for number, _ in by_id]
+    columns = [batch.column(name).to_pylist() for _, name in by_id]
+    keys, cleared = batch.column("person_key").to_pylist(), batch.column("cleared").to_pylist()
+    for key, row, gone in zip(keys, zip(*columns, strict=True), cleared, strict=True):
+        values = {number: value for number, value in zip(ids, row, strict=True) if value is not None}
+        content = orjson.dumps(values)  # canonical as it is, since the fields come in the order of their ids
+        payload = canonical(values | {id_of[name]: None for name in gone.split()}) if gone else content
+        yield Desired(key, content, payload)
 
 
 def withdraw(warehouse: Warehouse, ledger: Ledger) -> int:
