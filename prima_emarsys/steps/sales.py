@@ -135,8 +135,7 @@ def _only(books: Books, orders: ir.Table, settle: Settle) -> Books:
     """The books of these orders."""
 
     def of_orders(table: ir.Table, keys: ir.Table = orders) -> ir.Table:
-        keyed = table.mutate(_key=order_key(table.company, table.order_number))
-        return keyed.semi_join(keys, keyed._key == keys.order_key).drop("_key")
+        return table.filter(order_key(table.company, table.order_number).isin(keys.order_key))
 
     credit_orders = _credit_orders(books.credit_lines, books.credits)
     notes = settle(
@@ -149,8 +148,7 @@ def _only(books: Books, orders: ir.Table, settle: Settle) -> Books:
     named = notes.select("order_key").union(orders, distinct=True)
 
     def of_notes(table: ir.Table) -> ir.Table:
-        named = table.mutate(_key=table.company + "|" + table.credit_number)
-        return named.semi_join(documents, named._key == documents.document).drop("_key")
+        return table.filter((table.company + "|" + table.credit_number).isin(documents.document))
 
     return Books(
         companies=books.companies,
