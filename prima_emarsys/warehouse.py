@@ -20,6 +20,7 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 from ibis.common.exceptions import TableNotFound
+from ibis.expr.datatypes import DataType
 from ibis.expr.operations import DatabaseTable, InMemoryTable, Namespace
 
 _SETTLED = "settled_"
@@ -37,6 +38,7 @@ class Warehouse:
         self._backend = backend
         self._numbers = itertools.count()
         self._known: dict[str, ir.Table] = {}
+        self._type_names: dict[DataType, str] = {}
         for schema in SCHEMAS:
             # Not `create_database(force=True)`, which replaces the schema on DuckDB.
             self._run(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
@@ -126,8 +128,7 @@ class Warehouse:
         if not isinstance(rows, ir.Table) or rows.op().find(InMemoryTable):
             return self._backend.create_table(name, rows, temp=True)
         # As `create_table` does it, without asking the engine what we know: a step settles a dozen times.
-        as_text = self._backend.compiler.type_mapper.to_string
-        columns = ", ".join(f'"{column}" {as_text(kind)}' for column, kind in rows.schema().items())
+        columns = ", ".join(f'"{column}" {self._type_name(kind)}' for column, kind in rows.schema().items())
         self._run(f'CREATE TEMPORARY TABLE "{name}" ({columns})')
         # Not by `compile`, which changes its own syntax tree and so leaves a SEMI JOIN in what it says twice.
         select = self._backend.compiler.to_sqlglot(rows).sql(self._backend.dialect)
@@ -177,6 +178,12 @@ class Warehouse:
         except BaseException:
             self._known.clear()  # what was made in it is no more
             raise
+
+    def _type_name(self, kind: DataType) -> str:
+        """The engine's word for a type, which Ibis takes its time to find."""
+        if kind not in self._type_names:
+            self._type_names[kind] = self._backend.compiler.type_mapper.to_string(kind)
+        return self._type_names[kind]
 
     def _run(self, statement: str) -> None:
         cursor = self._backend.raw_sql(statement)
