@@ -55,7 +55,12 @@ def _dagster(folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
     with (folder / "dagster.log").open("w") as log:
         process = subprocess.Popen(  # noqa: S603 (the installed dagster command)
             [*command, "-p", str(port)],
-            env={**os.environ, **environment, "DAGSTER_HOME": str(folder / "dagster")},
+            # As a user has it, who lets Python keep its bytecode.
+            env={
+                **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+                **environment,
+                "DAGSTER_HOME": str(folder / "dagster"),
+            },
             stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         try:
