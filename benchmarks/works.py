@@ -390,7 +390,7 @@ def push(world: World, clock: Clock) -> Mapping[str, Any]:
     from prima_emarsys.emarsys.contacts import Contacts
     from prima_emarsys.steps.sending import ContactSender
     from prima_emarsys.sync.deliver import Policy, deliver
-    from prima_emarsys.sync.plan import ACKNOWLEDGED, LANE, STAGED, note_acknowledged, stage
+    from prima_emarsys.sync.plan import ACKNOWLEDGED, LANE, STAGED, changes, note_acknowledged, stage
 
     parts = {name: Clock() for name in ("stage", "deliver", "note")}
     with scratch(world, "warehouse.duckdb") as home:
@@ -403,7 +403,7 @@ def push(world: World, clock: Clock) -> Mapping[str, Any]:
             opened = project(world, home, url)
             sender = ContactSender(Contacts(opened.emarsys), opened.route)
             with opened.warehouse() as warehouse, clock, parts["stage"]:
-                staged = stage(warehouse, opened.ledger, opened.route)
+                staged = stage(warehouse, opened.ledger, opened.route, warehouse.settle(changes(warehouse)))
             with clock, parts["deliver"]:
                 sent = deliver(opened.ledger, LANE, sender, Policy(parallel=opened.site.emarsys.parallel))
             with opened.warehouse() as warehouse, clock, parts["note"]:

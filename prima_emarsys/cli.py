@@ -25,7 +25,7 @@ from prima_emarsys.sync import retention as ledger_retention
 from prima_emarsys.sync.database import LedgerUnusable
 from prima_emarsys.sync.doctor import examine
 from prima_emarsys.sync.exceptions import open_exceptions
-from prima_emarsys.sync.plan import LANE, explain, make_plan
+from prima_emarsys.sync.plan import LANE, changes, explain, make_plan
 from prima_emarsys.warehouse import WarehouseBusyError
 
 console = Console(highlight=False)
@@ -88,7 +88,7 @@ def plan_contacts(limit: int, show_personal: bool) -> None:
     with project.warehouse() as warehouse:
         if not warehouse.has("emarsys.contacts"):
             raise click.ClickException("No contact has been computed yet: materialise emarsys/contacts first.")
-        counted = make_plan(warehouse)
+        counted = make_plan(warehouse, changes(warehouse))
         rows = explain(warehouse, limit).to_pylist()
     table(
         "Plan for contacts",

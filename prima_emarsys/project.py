@@ -5,7 +5,6 @@ Here belongs how parts are connected for a site; what they do stands in their ro
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -46,16 +45,26 @@ class Project:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.site = settings.site
-        self._lock = threading.Lock()
+        self._open_warehouse: Warehouse | None = None
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
     @contextmanager
     def warehouse(self) -> Iterator[Warehouse]:
-        """The warehouse, for as short a time as possible: the embedded engine is exclusive between processes."""
+        """The warehouse, for as short a time as possible: the embedded engine is exclusive between processes.
+
+        A block within a block has the same connection.
+        """
+        if self._open_warehouse is not None:
+            yield self._open_warehouse
+            return
         url = self.settings.warehouse_url.get_secret_value()
         with open_warehouse(url, memory=self.settings.warehouse_memory) as warehouse:
-            yield warehouse
+            self._open_warehouse = warehouse
+            try:
+                yield warehouse
+            finally:
+                self._open_warehouse = None
 
     @cached_property
     def ledger(self) -> Ledger:

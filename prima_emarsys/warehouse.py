@@ -96,7 +96,7 @@ class Warehouse:
         target = self.table(name)
         source = rows if isinstance(rows, ir.Table) else ibis.memtable(rows)
         cast = {column: kind for column, kind in target.schema().items() if source.schema()[column] != kind}
-        self._backend.insert(table, source.cast(cast).select(*target.columns), database=schema)
+        self._insert(f'"{schema}"."{table}"', source.cast(cast).select(*target.columns))
 
     def replace(self, name: str, rows: ir.Table | pa.Table, *, gone: ir.Table | pa.Table, on: Sequence[str]) -> None:
         """Delete the rows whose `on` columns are among `gone`, then add `rows`. Call it inside a `transaction`."""
@@ -125,14 +125,12 @@ class Warehouse:
         Ibis's own `cache()` ends with the Python object, at a moment that nobody chooses.
         """
         name = f"{_SETTLED}{next(self._numbers)}"
-        if not isinstance(rows, ir.Table) or rows.op().find(InMemoryTable):
-            return self._backend.create_table(name, rows, temp=True)
+        if not isinstance(rows, ir.Table):
+            rows = ibis.memtable(rows)
         # As `create_table` does it, without asking the engine what we know: a step settles a dozen times.
         columns = ", ".join(f'"{column}" {self._type_name(kind)}' for column, kind in rows.schema().items())
         self._run(f'CREATE TEMPORARY TABLE "{name}" ({columns})')
-        # Not by `compile`, which changes its own syntax tree and so leaves a SEMI JOIN in what it says twice.
-        select = self._backend.compiler.to_sqlglot(rows).sql(self._backend.dialect)
-        self._run(f'INSERT INTO "{name}" {select}')  # noqa: S608
+        self._insert(f'"{name}"', rows)
         return DatabaseTable(name, schema=rows.schema(), source=self._backend, namespace=Namespace()).to_expr()
 
     @contextmanager
@@ -178,6 +176,14 @@ class Warehouse:
         except BaseException:
             self._known.clear()  # what was made in it is no more
             raise
+
+    def _insert(self, target: str, rows: ir.Table) -> None:
+        """Add rows to a table whose columns stand in the same order."""
+        if rows.op().find(InMemoryTable):
+            self._backend._run_pre_execute_hooks(rows)  # makes them known to the engine
+        # Not by `compile`, which changes its own syntax tree and so leaves a SEMI JOIN in what it says twice.
+        select = self._backend.compiler.to_sqlglot(rows).sql(self._backend.dialect)
+        self._run(f"INSERT INTO {target} {select}")  # noqa: S608
 
     def _type_name(self, kind: DataType) -> str:
         """The engine's word for a type, which Ibis takes its time to find."""

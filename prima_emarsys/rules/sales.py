@@ -279,13 +279,18 @@ def _finalised(books: Books) -> ir.Table:
         note_order=books.credits.order_number,
     )
     joined = books.credit_lines.inner_join(notes, ["company", "credit_number"])
-    number = ibis.coalesce(joined.order_number.nullif(""), joined.note_order.nullif(""))
+    number = _order_of_credit(joined)
     return joined.mutate(
         key=joined.company + "|" + joined.credit_number + "|" + joined.line_number,
         credit_document=joined.company + "|" + joined.credit_number,
         for_order=number,
         line_key=order_key(joined.company, number) + "|" + joined.order_line_number,
     )
+
+
+def _order_of_credit(lines: ir.Table) -> ir.StringValue:
+    """Number of the order that a credit line refers to: its own, else its note's (`note_order`); null for none."""
+    return ibis.coalesce(lines.order_number.nullif(""), lines.note_order.nullif(""))
 
 
 def _settled(finalised: ir.Table, lines: ir.Table, returned: ir.Table) -> ir.Table:
@@ -392,24 +397,39 @@ def orphans(books: Books) -> ir.Table:
 
     Columns: record (`return|…` or `credit|…`), detail, money (with VAT, null for a return), currency.
     """
-    lines = books.lines.select(
-        line_key=order_key(books.lines.company, books.lines.order_number) + "|" + books.lines.line_number
+    line = ["company", "order_number", "line_number"]
+    returns = books.returns.rename(return_line="line_number", line_number="order_line_number").anti_join(
+        books.lines, line
     )
-    returns = books.returns.mutate(
-        line_key=order_key(books.returns.company, books.returns.order_number) + "|" + books.returns.order_line_number
-    ).anti_join(lines, "line_key")
-    known = books.orders.select(order_id=order_key(books.orders.company, books.orders.order_number))
-    credits = _finalised(books).mutate(order_id=order_key(ibis._.company, ibis._.for_order))
-    lost = credits.filter(credits.for_order.notnull()).anti_join(known, "order_id")
+    # Joined on columns as they are: a key put together for every line would cost more than all the rest.
+    notes = books.credits.filter(books.credits.status == "finalised").select(
+        "company", "credit_number", "currency", note_order=books.credits.order_number
+    )
+    credits = books.credit_lines.inner_join(notes, ["company", "credit_number"])
+    lost = (
+        credits.select(
+            "company",
+            "credit_number",
+            "line_number",
+            "value_incl_vat",
+            "currency",
+            order_number=_order_of_credit(credits),
+        )
+        .filter(ibis._.order_number.notnull())
+        .anti_join(books.orders, ["company", "order_number"])
+    )
     return returns.select(
-        record=ibis.literal("return|") + returns.company + "|" + returns.return_number + "|" + returns.line_number,
-        detail=ibis.literal("names order line ") + returns.line_key,
+        record=ibis.literal("return|") + returns.company + "|" + returns.return_number + "|" + returns.return_line,
+        detail=ibis.literal("names order line ")
+        + order_key(returns.company, returns.order_number)
+        + "|"
+        + returns.line_number,
         money=ibis.null("decimal(18,4)"),
         currency=ibis.null("string"),
     ).union(
         lost.select(
-            record=ibis.literal("credit|") + lost.key,
-            detail=ibis.literal("names order ") + lost.order_id,
+            record=ibis.literal("credit|") + lost.company + "|" + lost.credit_number + "|" + lost.line_number,
+            detail=ibis.literal("names order ") + order_key(lost.company, lost.order_number),
             money=lost.value_incl_vat,
             currency=lost.currency,
         )

@@ -16,7 +16,7 @@ from prima_emarsys.sync import guard
 from prima_emarsys.sync.deliver import Delivered, Policy, deliver
 from prima_emarsys.sync.exceptions import observe
 from prima_emarsys.sync.ledger import Ledger, Staged
-from prima_emarsys.sync.plan import LANE, Plan, Route, make_plan, note_acknowledged, stage, withdraw
+from prima_emarsys.sync.plan import LANE, Plan, Route, changes, make_plan, note_acknowledged, stage, withdraw
 from prima_emarsys.warehouse import Warehouse
 
 
@@ -71,13 +71,14 @@ def send_contacts(
     become due again (doubt, back-off) before the rest is left to the next run.
     """
     with warehouse() as open_warehouse:
-        sent = Sent(make_plan(open_warehouse))
+        changed = open_warehouse.settle(changes(open_warehouse))
+        sent = Sent(make_plan(open_warehouse, changed))
         verdict = guard.check(ledger, LANE, sent.plan.volume, _limits(limits))
         if isinstance(verdict, guard.Held):
             sent.held = verdict.reason
             return sent
         sent.withdrawn = withdraw(open_warehouse, ledger)
-        sent.staged = stage(open_warehouse, ledger, route)
+        sent.staged = stage(open_warehouse, ledger, route, changed)
     sent.delivered = deliver(ledger, LANE, sender, policy, until_settled_for=settle_seconds)
     with warehouse() as open_warehouse:
         sent.noted = note_acknowledged(open_warehouse, ledger)

@@ -112,10 +112,9 @@ def removals(warehouse: Warehouse) -> ir.Table:
     return gone.left_join(reasons, "person_key").select(gone.person_key, rule=reasons.rule.fill_null("merged"))
 
 
-def make_plan(warehouse: Warehouse) -> Plan:
-    """Count what would be sent. Sends nothing and writes nothing."""
-    changed = changes(warehouse).agg(creates=ibis._.is_new.sum(), changed=ibis._.count())
-    counted = warehouse.read(changed).to_pylist()[0]
+def make_plan(warehouse: Warehouse, changed: ir.Table) -> Plan:
+    """Count what would be sent, given the `changes`. Sends nothing and writes nothing."""
+    counted = warehouse.read(changed.agg(creates=ibis._.is_new.sum(), changed=ibis._.count())).to_pylist()[0]
     creates, total = int(counted["creates"] or 0), warehouse.size(DESIRED)
     told = warehouse.ensure(WITHDRAWN, _TOLD)
     by_rule = warehouse.read(removals(warehouse).group_by("rule").agg(contacts=ibis._.count()).order_by("rule"))
@@ -146,8 +145,8 @@ def explain(warehouse: Warehouse, limit: int) -> pa.Table:
     return warehouse.read(ibis.union(*parts).order_by("person_key", "field").limit(limit))
 
 
-def stage(warehouse: Warehouse, ledger: Ledger, route: Route) -> Staged:
-    """Hand every contact that differs, that the ledger has not settled, or that comes back, to the ledger.
+def stage(warehouse: Warehouse, ledger: Ledger, route: Route, changed: ir.Table) -> Staged:
+    """Hand every contact that differs (`changes`), that the ledger has not settled, or that comes back, to the ledger.
 
     The second part matters: a value that was sent without an answer and then went back to what was acknowledged before
     differs from nothing in the warehouse, yet Emarsys may hold it.
@@ -156,22 +155,21 @@ def stage(warehouse: Warehouse, ledger: Ledger, route: Route) -> Staged:
     names = _columns(desired)
     staged_shape = _shape(names).append(pa.field("digest", pa.string()))
     _known(warehouse, STAGED, staged_shape)
-    differing = changes(warehouse).drop("is_new")
     back = warehouse.settle(warehouse.ensure(WITHDRAWN, _TOLD).semi_join(desired, "person_key"))
     open_keys = [*ledger.unsettled(LANE), *warehouse.read(back)["person_key"].to_pylist()]
     if open_keys:
         waiting = desired.semi_join(warehouse.settle(pa.table({"person_key": open_keys})), "person_key")
-        again = waiting.anti_join(differing, "person_key").mutate(cleared=ibis.literal(""))
-        differing = differing.union(again.select(differing.columns))
+        again = waiting.anti_join(changed, "person_key").mutate(is_new=False, cleared=ibis.literal(""))
+        changed = changed.union(again.select(changed.columns))
     total = Staged()
-    with warehouse.settled(differing) as rows:
+    with warehouse.settled(changed) as rows:
         for batch in warehouse.batches(rows, _PAGE):
             records, digests = [], []
             for record in _records(batch, names, route):
                 records.append(record)
                 digests.append(ledger.digest(record.values_digest_input, route.version))
             # First what the ledger is told: if this process ends in between, the digest will not match there.
-            told = batch.drop_columns(["cleared"]).append_column("digest", pa.array(digests, pa.string()))
+            told = batch.drop_columns(["is_new", "cleared"]).append_column("digest", pa.array(digests, pa.string()))
             with warehouse.transaction():
                 warehouse.replace(STAGED, told, gone=told.select(["person_key"]), on=["person_key"])
             total += ledger.stage(LANE, records, route.version)

@@ -37,10 +37,9 @@ class StepConfig(dg.Config):
 )
 def persons(config: StepConfig, project: ProjectResource) -> dg.MaterializeResult:
     """Resolve the persons whose accounts or merges changed."""
-    with project.open() as opened:
+    with project.open() as opened, opened.warehouse() as warehouse:
         result = opened.persons(whole=config.whole)
-        with opened.warehouse() as warehouse:
-            internal, placed = no_internal_person(warehouse), every_account_placed(warehouse)
+        internal, placed = no_internal_person(warehouse), every_account_placed(warehouse)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": result.linked,
@@ -96,10 +95,9 @@ def persons(config: StepConfig, project: ProjectResource) -> dg.MaterializeResul
 )
 def sales(config: StepConfig, project: ProjectResource) -> dg.MaterializeResult:
     """Book the orders that changed, whole orders at a time."""
-    with project.open() as opened:
+    with project.open() as opened, opened.warehouse() as warehouse:
         result = opened.sales(whole=config.whole)
-        with opened.warehouse() as warehouse:
-            tie = sales_tie(warehouse)
+        tie = sales_tie(warehouse)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": result.rows,

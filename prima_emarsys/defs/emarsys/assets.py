@@ -46,10 +46,9 @@ _ATTRIBUTES = [field for field in FIELDS if not field.system and field.name not 
 )
 def rfm_clv(config: StepConfig, project: ProjectResource) -> dg.MaterializeResult:
     """Score the touched persons, and those who cross a date boundary today."""
-    with project.open() as opened:
+    with project.open() as opened, opened.warehouse() as warehouse:
         result = opened.attributes(whole=config.whole)
-        with opened.warehouse() as warehouse:
-            tie = attributes_tie(warehouse)
+        tie = attributes_tie(warehouse)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": result.persons,

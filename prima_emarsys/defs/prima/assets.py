@@ -45,17 +45,17 @@ def _asset(subject: str, description: str) -> dg.AssetsDefinition:
         check_specs=specs,
         op_tags={"subject": subject},
     )
-    def mirror(context: dg.AssetExecutionContext, config: ReadConfig, project: ProjectResource) -> dg.MaterializeResult:
+    def read(context: dg.AssetExecutionContext, config: ReadConfig, project: ProjectResource) -> dg.MaterializeResult:
         # What was red stays red until the whole has been looked at again: an increment knows only its own rows.
         held = last_evaluation(context.instance, contract.key)
         was_short = not config.sweep and (last_evaluation(context.instance, complete.key) or (True, ""))[0] is False
         whole = config.sweep or held is None or not held[0]
-        with project.open() as opened:
+        with project.open() as opened, opened.warehouse() as warehouse:
             landings = opened.read(subject, sweep=config.sweep)
-            with opened.warehouse() as warehouse:
-                verdict = mirror_keeps_contract(warehouse, landings, whole=whole)
-                rows = {name: warehouse.count(Mirror(warehouse).live(name)) for name in names}
-                marks = {name: str(Mirror(warehouse).mark(name) or "") for name in names}
+            verdict = mirror_keeps_contract(warehouse, landings, whole=whole)
+            mirror = Mirror(warehouse)
+            rows = {name: warehouse.count(mirror.live(name)) for name in names}
+            marks = {name: str(mirror.mark(name) or "") for name in names}
         findings = [finding for landing in landings for finding in landing.findings]
         short = [landing for landing in landings if landing.refused]
         sentence = "; ".join(f"{landing.entity}: {landing.refused}" for landing in short)
@@ -89,7 +89,7 @@ def _asset(subject: str, description: str) -> dg.AssetsDefinition:
             ],
         )
 
-    return mirror
+    return read
 
 
 customers, orders, returns = (_asset(subject, description) for subject, description in SUBJECTS.items())
