@@ -22,17 +22,19 @@ from prima_emarsys.rules.identity import Settle, account_id
 from prima_emarsys.site import SalesRules
 
 COLUMNS = (
-    "sale_key", "order_key", "document", "company", "order_number", "line_number", "kind", "nature", "account",
-    "product", "sku", "quantity", "currency", "value_incl_vat", "value_excl_vat", "base_incl_vat", "base_excl_vat",
-    "ordered_on", "posted_on", "excluded",
+    "sale_key", "order_key", "document", "company", "order_number", "line_number", "channel", "kind", "nature",
+    "account", "product", "sku", "quantity", "currency", "base_currency", "value_incl_vat", "value_excl_vat",
+    "base_incl_vat", "base_excl_vat", "base_discount", "ordered_at", "ordered_on", "posted_at", "posted_on", "excluded",
 )  # fmt: skip
 """Columns of the signed ledger. `document` is the order, return or credit note that the row is made from, as
-`company|number`; `excluded` names the rule that keeps the row out of every figure, or is null."""
+`company|number`; `channel` is the order's; `base_discount` (with VAT) is already taken off the amounts; `…_at` is the
+moment, `…_on` its day at the site; `excluded` names the rule that keeps the row out of every figure, or is null."""
 
 SALE, CANCELLATION, RETURN, RETURN_CREDITED, CREDIT = "sale", "cancellation", "return", "return-credited", "credit"
 GOODS, CHARGE, GOODWILL = "goods", "charge", "goodwill"
 _ONE = ibis.literal(Decimal(1), type="decimal(18,8)")
-_AMOUNTS = ("value_incl_vat", "value_excl_vat", "base_incl_vat", "base_excl_vat")
+_AMOUNTS = ("value_incl_vat", "value_excl_vat", "base_incl_vat", "base_excl_vat", "base_discount")
+_NOTHING = ibis.literal(Decimal(0), type="decimal(18,2)")
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,14 @@ def priced_orders(books: Books, rules: SalesRules) -> ir.Table:
         company=orders.company,
         order_number=orders.order_number,
         account=account_id(orders.company, orders.customer_code),
+        channel=orders.channel,
         currency=orders.currency,
+        base_currency=orders.base_currency,
         rate=rate,
+        ordered_at=orders.ordered_at,
         ordered_on=orders.ordered_on,
         order_cancelled=orders.status == "cancelled",
+        order_cancelled_at=orders.cancelled_at,
         order_cancelled_on=orders.cancelled_on,
         excluded=ibis.cases(
             (orders.status == "held", "order-held"),
@@ -104,10 +110,13 @@ def _priced_lines(books: Books, orders: ir.Table, rules: SalesRules) -> ir.Table
         "company",
         "order_number",
         "line_number",
+        "channel",
         "account",
         "currency",
+        "base_currency",
         "product",
         "quantity",
+        "ordered_at",
         "ordered_on",
         "value_incl_vat",
         "value_excl_vat",
@@ -116,7 +125,9 @@ def _priced_lines(books: Books, orders: ir.Table, rules: SalesRules) -> ir.Table
         sku=sku_id(joined),
         base_incl_vat=in_base(joined.value_incl_vat, joined.rate),
         base_excl_vat=in_base(joined.value_excl_vat, joined.rate),
+        base_discount=in_base(joined.discount_incl_vat.fill_null(0), joined.rate),
         cancelled=ibis.least(wholly.ifelse(joined.quantity, joined.quantity_cancelled), joined.quantity),
+        cancelled_at=ibis.coalesce(joined.cancelled_at, joined.order_cancelled_at, joined.ordered_at),
         cancelled_on=ibis.coalesce(joined.cancelled_on, joined.order_cancelled_on, joined.ordered_on),
         excluded=ibis.coalesce(
             joined.excluded,
@@ -146,6 +157,7 @@ def _piece(
     kind: str,
     key: ir.StringValue,
     document: ir.StringValue,
+    posted_at: ir.TimestampValue,
     posted_on: ir.DateValue,
     start: ir.IntegerValue,
     end: ir.IntegerValue,
@@ -158,6 +170,7 @@ def _piece(
         kind=ibis.literal(kind),
         sale_key=key + f"|{kind}",
         document=document,
+        posted_at=posted_at,
         posted_on=posted_on,
         start=start.cast("int64"),
         end=end.cast("int64"),
@@ -171,12 +184,13 @@ def _row(
     sale_key: ir.StringValue,
     kind: str | ir.StringValue,
     nature: str | ir.StringValue,
+    posted_at: ir.TimestampValue,
     posted_on: ir.DateValue,
     amounts: dict[str, ir.Value],
     **given: ir.Value,
 ) -> ir.Table:
     columns: dict[str, ir.Value] = {name: source[name] for name in COLUMNS if name in source.columns}
-    columns |= {"sale_key": sale_key, "posted_on": posted_on, **amounts, **given}
+    columns |= {"sale_key": sale_key, "posted_at": posted_at, "posted_on": posted_on, **amounts, **given}
     columns["kind"] = ibis.literal(kind) if isinstance(kind, str) else kind
     columns["nature"] = ibis.literal(nature) if isinstance(nature, str) else nature
     return source.select(**{name: columns[name] for name in COLUMNS})
@@ -195,6 +209,7 @@ def signed_ledger(books: Books, rules: SalesRules, settle: Settle) -> ir.Table:
         sale_key=lines.line_key + "|sale",
         kind=SALE,
         nature=GOODS,
+        posted_at=lines.ordered_at,
         posted_on=lines.ordered_on,
         amounts={"quantity": lines.quantity, **{name: lines[name] for name in _AMOUNTS}},
     )
@@ -208,6 +223,7 @@ def signed_ledger(books: Books, rules: SalesRules, settle: Settle) -> ir.Table:
                 kind=CANCELLATION,
                 key=gone.line_key,
                 document=gone.document,
+                posted_at=gone.cancelled_at,
                 posted_on=gone.cancelled_on,
                 start=ibis.literal(0),
                 end=gone.cancelled,
@@ -218,6 +234,7 @@ def signed_ledger(books: Books, rules: SalesRules, settle: Settle) -> ir.Table:
                 kind=RETURN,
                 key=returned.key,
                 document=returned.return_document,
+                posted_at=returned.receipted_at,
                 posted_on=returned.receipted_on,
                 start=returned.start,
                 end=returned.end,
@@ -228,6 +245,7 @@ def signed_ledger(books: Books, rules: SalesRules, settle: Settle) -> ir.Table:
                 kind=RETURN_CREDITED,
                 key=settled.key,
                 document=settled.credit_document,
+                posted_at=settled.finalised_at,
                 posted_on=settled.finalised_on,
                 start=settled.start,
                 end=settled.end,
@@ -240,6 +258,7 @@ def signed_ledger(books: Books, rules: SalesRules, settle: Settle) -> ir.Table:
         sale_key=pieces.sale_key,
         kind=pieces.kind,
         nature=GOODS,
+        posted_at=pieces.posted_at,
         posted_on=pieces.posted_on,
         amounts=_cut(pieces),
     )
@@ -314,6 +333,8 @@ def _credits(finalised: ir.Table, companies: ir.Table, orders: ir.Table, lines: 
     known = orders.select(
         known_key=orders.order_key,
         order_account=orders.account,
+        order_channel=orders.channel,
+        order_ordered_at=orders.ordered_at,
         order_ordered_on=orders.ordered_on,
         order_excluded=orders.excluded,
     )
@@ -332,11 +353,13 @@ def _credits(finalised: ir.Table, companies: ir.Table, orders: ir.Table, lines: 
     for vat in ("incl_vat", "excl_vat"):
         amounts[f"value_{vat}"] = -joined[f"value_{vat}"]
         amounts[f"base_{vat}"] = -in_base(joined[f"value_{vat}"], rate)
+    amounts["base_discount"] = _NOTHING
     return _row(
         joined,
         sale_key=joined.key + "|credit",
         kind=CREDIT,
         nature=ibis.cases((is_charge, CHARGE), (is_goods, GOODS), else_=GOODWILL),
+        posted_at=joined.finalised_at,
         posted_on=joined.finalised_on,
         document=joined.credit_document,
         amounts=amounts,
@@ -344,7 +367,9 @@ def _credits(finalised: ir.Table, companies: ir.Table, orders: ir.Table, lines: 
         order_number=joined.for_order.fill_null(""),
         line_number=joined.order_line_number.fill_null(""),
         account=ibis.coalesce(joined.order_account, account_id(joined.company, joined.customer_code)),
+        channel=joined.order_channel,
         sku=is_charge.ifelse(joined.charge_code, sku_id(joined)),
+        ordered_at=ibis.coalesce(joined.order_ordered_at, joined.finalised_at),
         ordered_on=ibis.coalesce(joined.order_ordered_on, joined.finalised_on),
         excluded=ibis.cases(
             (joined.order_excluded.notnull(), joined.order_excluded),
@@ -369,6 +394,7 @@ def _charges(books: Books, orders: ir.Table) -> list[ir.Table]:
         product=ibis.literal(""),
         base_incl_vat=in_base(joined.value_incl_vat, joined.rate),
         base_excl_vat=in_base(joined.value_excl_vat, joined.rate),
+        base_discount=_NOTHING,
     )
     gone = charges.filter(charges.order_cancelled)
     zero = ibis.literal(0, type="int64")
@@ -378,6 +404,7 @@ def _charges(books: Books, orders: ir.Table) -> list[ir.Table]:
             sale_key=charges.key + "|sale",
             kind=SALE,
             nature=CHARGE,
+            posted_at=charges.ordered_at,
             posted_on=charges.ordered_on,
             amounts={"quantity": zero, **{name: charges[name] for name in _AMOUNTS}},
         ),
@@ -386,6 +413,7 @@ def _charges(books: Books, orders: ir.Table) -> list[ir.Table]:
             sale_key=gone.key + "|cancellation",
             kind=CANCELLATION,
             nature=CHARGE,
+            posted_at=ibis.coalesce(gone.order_cancelled_at, gone.ordered_at),
             posted_on=ibis.coalesce(gone.order_cancelled_on, gone.ordered_on),
             amounts={"quantity": zero, **{name: -gone[name] for name in _AMOUNTS}},
         ),

@@ -11,7 +11,15 @@ import ibis.expr.types as ir
 from prima_emarsys.finding import Finding
 from prima_emarsys.prima.mirror import Mirror
 from prima_emarsys.rules.identity import Settle
-from prima_emarsys.rules.sales import Books, credit_key, order_key, orphans, refunds_above_sales, signed_ledger
+from prima_emarsys.rules.sales import (
+    COLUMNS,
+    Books,
+    credit_key,
+    order_key,
+    orphans,
+    refunds_above_sales,
+    signed_ledger,
+)
 from prima_emarsys.site import SalesRules
 from prima_emarsys.steps.progress import Progress
 from prima_emarsys.warehouse import Warehouse
@@ -50,6 +58,8 @@ def book_sales(warehouse: Warehouse, rules: SalesRules, *, whole: bool = False) 
     cursor = None if whole else progress.cursor("sales")
     if cursor is not None and _size(mirror.above("company", cursor.at)):
         cursor = None  # a company's base currency concerns every row
+    if warehouse.has("core.sales") and set(warehouse.table("core.sales").columns) != set(COLUMNS):
+        cursor = None  # written by other software
     load = mirror.latest_load()
     books = _books(mirror)
     counts = SalesCounts(whole=cursor is None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -20,7 +20,7 @@ from prima_emarsys_tests.rules.tables import rows_of, table
 RULES = SalesRules(excluded_order_types=["Staff", "SAMPLE"], excluded_products=["VOUCHER"])
 Rows = list[dict[str, Any]]
 D = Decimal
-AMOUNTS = ("value_incl_vat", "value_excl_vat", "base_incl_vat", "base_excl_vat")
+AMOUNTS = ("value_incl_vat", "value_excl_vat", "base_incl_vat", "base_excl_vat", "base_discount")
 
 
 def books(warehouse: Warehouse, given: Mapping[str, Rows]) -> Books:
@@ -65,7 +65,7 @@ def short(row: dict[str, Any]) -> tuple[Any, ...]:
 def test_a_line_is_a_sale_with_both_sides_of_vat_both_days_and_its_keys(warehouse: Warehouse) -> None:
     [row] = booked(
         warehouse,
-        sales_order=[{"order_number": "00100", "customer_code": "0000000007"}],
+        sales_order=[{"order_number": "00100", "customer_code": "0000000007", "channel": "WEB"}],
         sales_order_line=[
             {
                 "order_number": "00100",
@@ -75,9 +75,11 @@ def test_a_line_is_a_sale_with_both_sides_of_vat_both_days_and_its_keys(warehous
                 "quantity": 2,
                 "value_incl_vat": "120.00",
                 "value_excl_vat": "100.00",
+                "discount_incl_vat": "12.00",
             }
         ],
     )
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
     assert row == {
         "sale_key": "1-00100|03|sale",
         "order_key": "1-00100",
@@ -85,6 +87,7 @@ def test_a_line_is_a_sale_with_both_sides_of_vat_both_days_and_its_keys(warehous
         "company": "1",
         "order_number": "00100",
         "line_number": "03",
+        "channel": "WEB",
         "kind": "sale",
         "nature": "goods",
         "account": "1-0000000007",
@@ -92,11 +95,15 @@ def test_a_line_is_a_sale_with_both_sides_of_vat_both_days_and_its_keys(warehous
         "sku": "BOOT_F_075",
         "quantity": 2,
         "currency": "GBP",
+        "base_currency": "GBP",
         "value_incl_vat": D("120.0000"),
         "value_excl_vat": D("100.0000"),
         "base_incl_vat": D("120.00"),
         "base_excl_vat": D("100.00"),
+        "base_discount": D("12.00"),
+        "ordered_at": noon,
         "ordered_on": date(2026, 3, 1),
+        "posted_at": noon,
         "posted_on": date(2026, 3, 1),
         "excluded": None,
     }
@@ -430,6 +437,7 @@ def trade(draw: st.DrawFn) -> dict[str, Rows]:
                     "quantity_cancelled": draw(st.sampled_from([0, 0, 1, 3])),
                     "value_incl_vat": draw(amount),
                     "value_excl_vat": draw(amount),
+                    "discount_incl_vat": draw(st.none() | amount),
                 }
             )
     for number in range(draw(st.integers(0, 10))):
@@ -467,6 +475,8 @@ def test_sums_are_kept_and_the_order_of_rows_does_not_matter(
     mixed = {name: shuffle.sample(some, len(some)) for name, some in given_books.items()}
     assert booked(one_warehouse, **mixed) == rows
     assert len({row["sale_key"] for row in rows}) == len(rows)
+    # The small tables let everything happen at noon.
+    assert all(row[f"{clock}_at"].date() == row[f"{clock}_on"] for row in rows for clock in ("ordered", "posted"))
 
     cancelled_orders = {one["order_number"] for one in given_books["sales_order"] if one["status"] == "cancelled"}
     finalised = {one["credit_number"] for one in given_books["credit_note"] if one["status"] == "finalised"}

@@ -81,12 +81,14 @@ def persons(config: StepConfig, project: ProjectResource) -> dg.MaterializeResul
                 ("kind", "word", "sale, cancellation, return, return-credited or credit."),
                 ("nature", "word", "goods, charge or goodwill."),
                 ("account", "code", "Whose it is, as company-code."),
+                ("channel", "code", "Channel of the order."),
                 ("sku", "code", "Style and matrix codes."),
                 ("quantity", "integer", "Signed units."),
                 ("value_incl_vat", "money", "Signed, order currency."),
                 ("base_incl_vat", "money", "Signed, base currency, to the penny."),
-                ("ordered_on", "date", "Day of the order at the site."),
-                ("posted_on", "date", "Day on which this row happened."),
+                ("base_discount", "money", "Signed discount already taken off, base currency with VAT."),
+                ("ordered_at", "timestamp", "When the order was placed; `ordered_on` is its day at the site."),
+                ("posted_at", "timestamp", "When this row happened; `posted_on` is its day at the site."),
                 ("excluded", "word", "The rule that keeps the row out of every figure, or empty."),
             ]
         )
