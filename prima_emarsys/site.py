@@ -11,6 +11,7 @@ import re
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -40,7 +41,26 @@ def _check_zone(value: str) -> str:
     return value
 
 
+def _check_template(*names: str) -> AfterValidator:
+    """The text may hold these names in braces, and must hold the last of them."""
+
+    def check(value: str) -> str:
+        try:
+            found = {name for _, name, _, _ in Formatter().parse(value) if name is not None}
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no template: {error}") from None
+        if names[-1] not in found or not found <= set(names):
+            allowed = " and ".join(f"{{{name}}}" for name in names)
+            raise ValueError(f"{value!r} must hold {{{names[-1]}}}, and may hold {allowed} only")
+        return value
+
+    return AfterValidator(check)
+
+
 EnvReference = Annotated[str, AfterValidator(_check_reference)]
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+OrderTemplate = Annotated[str, _check_template("company", "order_number")]
+CreditTemplate = Annotated[str, _check_template("company", "credit_number")]
 TimeZone = Annotated[str, AfterValidator(_check_zone)]
 
 
@@ -225,6 +245,66 @@ class VolumeLimits(_Model):
     ignore_below: Annotated[int, Field(ge=0)] = 1_000
 
 
+class SalesData(_Model):
+    """Sales data for Emarsys: the way there, and what its rows say.
+
+    What a row says (`vat`, `currency`, `rates`, order ids, items) is settled before the first load. Changing it later
+    sends an adjustment of every line that it concerns, which the volume guard holds until a person releases it.
+    """
+
+    sink: Literal["none", "http", "files"] = Field(
+        default="none",
+        description="`http` uploads files (additive: nothing may be sent twice); `files` writes whole orders for batch "
+        "loads (each replaces the order's last image); `none` computes what would be sent",
+    )
+    url: EnvReference = Field(
+        default="${EMARSYS_SALES_URL}", description="With `http`: the sales data source's address"
+    )
+    token: EnvReference = Field(default="${EMARSYS_SALES_TOKEN}", description="With `http`: its bearer token")
+    folder: EnvReference = Field(
+        default="${EMARSYS_SALES_FOLDER}", description="With `files`: a folder, or `sftp://user@host/folder`"
+    )
+    password: EnvReference | None = Field(default=None, description="With `files` by SFTP: the password")
+    private_key: EnvReference | None = Field(default=None, description="With `files` by SFTP: the private key (PEM)")
+    host_key: str | None = Field(
+        default=None, description="With `files` by SFTP: the server's public key, such as `ssh-ed25519 AAAA…`; required"
+    )
+    vat: Literal["incl", "excl"] = Field(default="incl", description="Whether a row's price is with VAT or without")
+    currency: Currency | None = Field(
+        default=None, description="The Emarsys account's currency. Required where companies keep books in several"
+    )
+    rates: dict[Currency, Annotated[Decimal, Field(gt=0)]] = Field(
+        default={}, description="Base currency of a company → the account's currency for one unit of it"
+    )
+    order_id: OrderTemplate = Field(default="{order_number}", description="Order id; may also hold `{company}`")
+    credit_id: CreditTemplate = Field(
+        default="credit-{credit_number}", description="Order id of a credit note without an order"
+    )
+    charge_items: dict[str, str | None] = Field(
+        default={}, description="Charge code → item; null keeps the charge out. Default: `charge-CODE`"
+    )
+    goodwill_item: str | None = Field(default="goodwill", description="Item of money given back for no goods")
+    rows_per_file: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=10_000, description="Orders are kept together, so that a file may be longer by an order"
+    )
+    rows_per_run: Annotated[int, Field(ge=1)] = Field(
+        default=250_000, description="Rows that one run puts into files at most; the next goes on. Tames a first load"
+    )
+    files_per_minute: Annotated[int, Field(ge=1, le=600, description="Files that leave in a minute at most.")] = 60
+    call_deadline_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
+        default=120, description="Longest that one upload may take"
+    )
+    adjusted_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.02, description="A plan that would adjust more than this share of the lines sent waits for a person"
+    )
+    ignore_below: Annotated[int, Field(ge=0)] = Field(
+        default=1_000, description="With fewer lines sent than this no plan is held"
+    )
+    unknown_hours: Annotated[float, Field(gt=0)] = Field(
+        default=24, description="A file of unknown fate that is older than this turns a check red"
+    )
+
+
 class EmarsysMap(_Model):
     """The Emarsys side of a site."""
 
@@ -244,6 +324,7 @@ class EmarsysMap(_Model):
     call_deadline_seconds: Annotated[float, Field(gt=0, le=300)] = 60
     in_doubt_seconds: Annotated[float, Field(ge=0)] = 120
     volume: VolumeLimits = VolumeLimits()
+    sales: SalesData = SalesData()
 
 
 class Site(_Model):
