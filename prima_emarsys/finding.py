@@ -193,6 +193,40 @@ _CATALOGUE = [
         "The contact is sent again, or is gone from Emarsys.",
     ),
     Kind(
+        "sales-file-unknown",
+        Owner.MARKETING,
+        Severity.ERROR,
+        "A file of sales data was sent and no answer came: it may be in Emarsys. It never goes again by itself.",
+        "Look for it on the Sales Data page of Emarsys (rows, value, time), then run `prima-emarsys sales resolve "
+        "FILE --arrived` or `--absent`.",
+        "A person has said whether it arrived.",
+    ),
+    Kind(
+        "sales-file-refused",
+        Owner.DATA,
+        Severity.ERROR,
+        "Emarsys refuses the content of a file of sales data. Its lines are not in Emarsys.",
+        "Do what the detail says, then `prima-emarsys sales release FILE` to send it as it is, or `prima-emarsys sales "
+        "resolve FILE --absent` to have its lines put into another file.",
+        "The file is released, or given up.",
+    ),
+    Kind(
+        "order-id-collision",
+        Owner.DATA,
+        Severity.ERROR,
+        "Several orders of Prima would have one order id in Emarsys, so no sales data are sent.",
+        "Tell the orders apart in the site file, for example `emarsys.sales.order_id: '{company}{order_number}'`.",
+        "Every order has an id of its own.",
+    ),
+    Kind(
+        "order-id-no-integer",
+        Owner.MARKETING,
+        Severity.WARNING,
+        "Order ids would change or fail where Emarsys keeps them as integers (attribution): letters, leading zeros.",
+        "If attribution is used, choose `emarsys.sales.order_id` so that ids are whole numbers.",
+        "Every order id is a whole number.",
+    ),
+    Kind(
         "lane-stopped",
         Owner.DATA,
         Severity.ERROR,
@@ -204,8 +238,8 @@ _CATALOGUE = [
         "plan-held",
         Owner.MARKETING,
         Severity.ERROR,
-        "A plan would change far more contacts than usual, so nothing was sent.",
-        "Look at `prima-emarsys plan contacts`; if right, `prima-emarsys release contacts --by NAME --note TEXT`.",
+        "A plan would change far more of what was sent than usual, so nothing was sent.",
+        "Look at `prima-emarsys plan LANE` (`contacts`, `sales`); if right, `prima-emarsys release LANE`.",
         "The plan is released, or is small again.",
     ),
     Kind(

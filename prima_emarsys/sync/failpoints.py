@@ -10,13 +10,19 @@ import os
 import signal
 import threading
 
-POINTS = ("mid_stage", "after_stage", "after_claim", "after_send", "before_ack_commit", "after_ack")
+LANE_POINTS = ("mid_stage", "after_stage", "after_claim", "after_send", "before_ack_commit", "after_ack")
 """Inside a page's transaction · after the last page · after a claim's commit · after Emarsys answered ·
 inside the acknowledging transaction · after its commit."""
 
+SALES_POINTS = ("mid_seal", "after_seal", "before_send", "after_send", "before_accept", "after_accept")
+"""Inside a sealing transaction · after its commit · after the commit that a file is being sent · after Emarsys
+answered · inside the accepting transaction · after its commit."""
+
+POINTS = (*LANE_POINTS, *SALES_POINTS)
+
 _name, _, _count = os.environ.get("PRIMA_EMARSYS_FAILPOINT", "").partition(":")
 if _name and _name not in POINTS:
-    raise ValueError(f"PRIMA_EMARSYS_FAILPOINT={_name!r} is no failpoint; there are {', '.join(POINTS)}")
+    raise ValueError(f"PRIMA_EMARSYS_FAILPOINT={_name!r} is no failpoint; there are {', '.join(dict.fromkeys(POINTS))}")
 _left = int(_count or 1)
 _lock = threading.Lock()
 

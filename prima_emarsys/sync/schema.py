@@ -50,6 +50,28 @@ class DecimalText(TypeDecorator[Decimal]):
         return None if value is None else Decimal(value)
 
 
+class Minor(TypeDecorator[Decimal]):
+    """Money as a whole number of its `digits`-th decimal place: exact in every database, and summed by it."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def __init__(self, digits: int) -> None:
+        super().__init__()
+        self.digits = digits
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> int | None:  # noqa: ARG002
+        if value is None:
+            return None
+        number = value.scaleb(self.digits)
+        if number != number.to_integral_value():
+            raise ValueError(f"{value} has more than {self.digits} decimal places")
+        return int(number)
+
+    def process_result_value(self, value: int | Decimal | None, dialect: Dialect) -> Decimal | None:  # noqa: ARG002
+        return None if value is None else Decimal(int(value)).scaleb(-self.digits)
+
+
 @dataclass(frozen=True)
 class Retention:
     """How long a table's rows are kept. `days=None` keeps them for ever, for the reason in `why`."""
@@ -259,6 +281,65 @@ delivery_call = sa.Table(
     info=_kept(Retention("Enough to explain last month.", days=30, since="started_at")),
 )
 """One row a call to Emarsys on a lane."""
+
+sales_file = sa.Table(
+    "sales_file",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, doc="Files go to Emarsys in this order."),
+    sa.Column("name", sa.Text, nullable=False, unique=True, doc="The name that people quote."),
+    sa.Column("sink", sa.Text, nullable=False, doc="The way it goes: `http` or `files`."),
+    sa.Column("sha256", sa.Text, nullable=False, doc="Of the CSV. Empty where the ledger never had it."),
+    sa.Column("rows", sa.Integer, nullable=False, doc="Its lines."),
+    sa.Column("value", Minor(2), nullable=False, doc="Sum of its lines' prices."),
+    sa.Column("currency", sa.Text, nullable=False, doc="Currency of the prices: the Emarsys account's."),
+    sa.Column("content", sa.LargeBinary, doc="The CSV, by gzip. Dropped once the file's fate is known."),
+    sa.Column(
+        "state",
+        sa.Text,
+        nullable=False,
+        doc="`sealed`, `sending`, `accepted`, `refused`, `unknown` or `absent` (a person said that it is not there).",
+    ),
+    sa.Column("token", sa.Text, doc="Who is sending it."),
+    sa.Column("attempts", sa.Integer, nullable=False, doc="How often sending it began."),
+    sa.Column("sealed_at", Utc, nullable=False, doc="When its content was fixed."),
+    sa.Column("sent_at", Utc, doc="When sending it last began."),
+    sa.Column("settled_at", Utc, doc="When it was accepted, refused, lost sight of, or resolved."),
+    sa.Column("reason", sa.Text, doc="Why it is refused, unknown, or still waiting."),
+    sa.Column("resolution", sa.Text, doc="What a person said of an unknown or refused file: `arrived` or `absent`."),
+    sa.Column("resolved_by", sa.Text, doc="Who said so."),
+    sa.Column("resolved_at", Utc, doc="When."),
+    sa.Column("note", sa.Text, doc="And why."),
+    sa.Index("ix_sales_file_state", "state"),
+    info=_kept(Retention("For ever, with its lines. The content goes once the file's fate is known.")),
+)
+"""One row a sealed file of sales data: immutable in what it says, moved only from state to state."""
+
+sales_line = sa.Table(
+    "sales_line",
+    metadata,
+    sa.Column("line_key", sa.Text, primary_key=True, doc="The row of the signed ledger that it speaks of."),
+    sa.Column("version", sa.Integer, primary_key=True, doc="1, and one more for each later word on that row."),
+    sa.Column("file_id", sa.Integer, sa.ForeignKey("sales_file.id"), nullable=False, index=True, doc="Its file."),
+    sa.Column("order_id", sa.Text, nullable=False, doc="The order's id in Emarsys."),
+    sa.Column("item", sa.Text, nullable=False, doc="SKU, or the name of a charge."),
+    sa.Column("customer", sa.Text, nullable=False, doc="Person key under which it was sent."),
+    sa.Column("company", sa.Text, nullable=False, doc="Company of the order."),
+    sa.Column("channel", sa.Text, nullable=False, doc="Channel of the order."),
+    sa.Column("kind", sa.Text, nullable=False, doc="sale, cancellation, return, credit or adjustment."),
+    sa.Column("price", Minor(2), nullable=False, doc="What Emarsys adds to its turnover, signed."),
+    sa.Column("quantity", sa.Integer, nullable=False, doc="Units, signed."),
+    sa.Column("gross", Minor(2), nullable=False, doc="With VAT, in the account's currency."),
+    sa.Column("net", Minor(2), nullable=False, doc="Without VAT, in the account's currency."),
+    sa.Column("discount", Minor(2), nullable=False, doc="Discount with VAT, in the account's currency."),
+    sa.Column("currency", sa.Text, nullable=False, doc="The order's own currency."),
+    sa.Column("order_value", Minor(4), nullable=False, doc="With VAT, in the order's own currency."),
+    sa.Column("happened_at", Utc, nullable=False, doc="The line's timestamp in Emarsys."),
+    sa.Column("ordered_on", sa.Date, nullable=False, doc="Day of the order at the site."),
+    sa.Column("posted_on", sa.Date, nullable=False, doc="Day at the site on which it happened."),
+    info=_kept(Retention("For ever: a line that was forgotten would be sent again, and counted twice.")),
+)
+"""One row a line of a sealed file. A version of a line belongs to one file for ever; what Emarsys holds of a line is
+the sum of its versions in accepted files."""
 
 meta = sa.Table(
     "meta",

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from prima_emarsys.sync.deliver import deliver
-from prima_emarsys.sync.failpoints import POINTS
+from prima_emarsys.sync.failpoints import LANE_POINTS
 from prima_emarsys.sync.ledger import Ledger
 from prima_emarsys_tests.sync.conftest import HASH_KEY
 from prima_emarsys_tests.sync.crash_worker import LANE, NUMBER, QUICK, FileRemote
@@ -59,7 +59,7 @@ def assert_equal(url: str, folder: Path, value: str) -> None:
     assert {contact["1"] for contact in FileRemote(folder).contacts().values()} == {value}
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", LANE_POINTS)
 def test_row_32_a_process_killed_at_any_point_leaves_nothing_that_differs(
     ledger_url: str, folder: Path, point: str
 ) -> None:
