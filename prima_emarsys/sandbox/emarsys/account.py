@@ -15,6 +15,7 @@ from prima_emarsys.sandbox.emarsys.counters import Counters
 from prima_emarsys.sandbox.emarsys.faults import Faults
 from prima_emarsys.sandbox.emarsys.limits import RateLimit
 from prima_emarsys.sandbox.emarsys.replies import Refusal
+from prima_emarsys.sandbox.emarsys.sales import SalesBook
 from prima_emarsys.sandbox.emarsys.settings import Settings
 from prima_emarsys.sandbox.emarsys.store import Key, Store
 
@@ -32,6 +33,10 @@ class Account:
     counters: Counters = field(default_factory=Counters)
     gate: Gate = field(default_factory=Gate)
     rate_limit: RateLimit = field(default_factory=RateLimit)
+    sales: SalesBook = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sales = SalesBook(self.store)
 
 
 @dataclass(slots=True)

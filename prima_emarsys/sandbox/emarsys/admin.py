@@ -12,6 +12,10 @@ the loopback only.
 | `POST /sandbox/fields`, `PATCH /sandbox/fields/{string_id}` | add a custom field with `indexed` and `choices` · change these |
 | `GET /sandbox/triggers` | who was triggered (`?event=` one event only) |
 | `PATCH /sandbox/events/{id}` | `{"connected": false}`: nothing listens to the event any more |
+| `GET/POST /sandbox/sales/loads` | what became of every sales file · load what was accepted |
+| `POST /sandbox/sales/batches` | `{"folder": "…"}`: read and load the new batch files of a folder |
+| `GET /sandbox/sales/buyers` | everybody with sales rows: turnover, purchases, `contact` (`null` if invented) |
+| `GET /sandbox/sales/rows` | every loaded row |
 | `DELETE /sandbox/tokens` | revoke all bearer tokens |
 """  # noqa: E501 (a table row cannot be broken)
 
@@ -20,6 +24,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -28,6 +34,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from prima_emarsys.sandbox.emarsys import loads
 from prima_emarsys.sandbox.emarsys.account import Account
 from prima_emarsys.sandbox.emarsys.counters import Counters
 from prima_emarsys.sandbox.emarsys.faults import Fault, Faults
@@ -136,6 +143,11 @@ class _EventChange(BaseModel):
     connected: bool
 
 
+class _FolderWanted(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    folder: Path
+
+
 def routes(account: Account) -> list[BaseRoute]:
     """The routes below `/sandbox`."""
 
@@ -157,7 +169,7 @@ def routes(account: Account) -> list[BaseRoute]:
         if request.method == "PATCH":
             wanted = Settings.model_validate(account.settings.model_dump() | orjson.loads(body))
             account.settings = wanted
-        return account.settings.model_dump(mode="json", exclude={"client_secret", "wsse_secret"})
+        return account.settings.model_dump(mode="json", exclude={"client_secret", "wsse_secret", "sales_token"})
 
     def contacts(request: Request, body: bytes) -> Any:
         if request.method == "POST":
@@ -184,6 +196,18 @@ def routes(account: Account) -> list[BaseRoute]:
         account.store.connect_event(number, _EventChange.model_validate_json(body).connected)
         return asdict(event) if (event := account.store.event(number)) else None
 
+    def sales_loads(request: Request, _: bytes) -> Any:
+        return loads.load(account) if request.method == "POST" else account.sales.reports()
+
+    def sales_batches(_: Request, body: bytes) -> Any:
+        return loads.read_folder(account, _FolderWanted.model_validate_json(body).folder)
+
+    def sales_buyers(_: Request, __: bytes) -> Any:
+        return account.sales.buyers()
+
+    def sales_rows(_: Request, __: bytes) -> Any:
+        return account.sales.sales()
+
     def tokens(_: Request, __: bytes) -> Any:
         account.gate.revoke_tokens()
         return {}
@@ -197,6 +221,10 @@ def routes(account: Account) -> list[BaseRoute]:
         _route("/fields/{string_id}", one_field, "PATCH"),
         _route("/triggers", triggers, "GET"),
         _route("/events/{number:int}", one_event, "PATCH"),
+        _route("/sales/loads", sales_loads, "GET", "POST"),
+        _route("/sales/batches", sales_batches, "POST"),
+        _route("/sales/buyers", sales_buyers, "GET"),
+        _route("/sales/rows", sales_rows, "GET"),
         _route("/tokens", tokens, "DELETE"),
     ]
 
@@ -205,8 +233,13 @@ def _route(path: str, handle: Callable[[Request, bytes], Any], *methods: str) ->
     async def endpoint(request: Request) -> Response:
         try:
             content, status = handle(request, await request.body()), 200
-        except (ValidationError, ValueError, KeyError) as error:
+        except (ValidationError, ValueError, KeyError, OSError) as error:
             content, status = {"error": f"{type(error).__name__}: {error}"}, 400
-        return Response(orjson.dumps(content, default=dict), status, media_type="application/json")
+        return Response(orjson.dumps(content, default=_plain), status, media_type="application/json")
 
     return Route(path, endpoint, methods=list(methods))
+
+
+def _plain(value: object) -> object:
+    """JSON for what orjson does not know: amounts as text, so that they stay exact; counters as objects."""
+    return str(value) if isinstance(value, Decimal) else dict(value)  # type: ignore[call-overload]

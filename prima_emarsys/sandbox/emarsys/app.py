@@ -1,17 +1,16 @@
 """The local Emarsys as a web application: paths, the order of checks on a call, and the headers of every reply.
 
 The order is: who is calling (401), the rate limit (429), the path (400, 404), permission (403), faults, the body
-(413, 400), the endpoint. What endpoints do is in their own modules. Sales data and catalogue have other hosts at
-Emarsys and will get their own routes beside `/api`.
+(413, 400), the endpoint. What endpoints do is in their own modules. Sales data and catalogue, which have a host of
+their own at Emarsys, are in `hapi`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -23,12 +22,13 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from prima_emarsys.sandbox.emarsys import admin, contacts, events, fields
 from prima_emarsys.sandbox.emarsys.account import Account, Call
-from prima_emarsys.sandbox.emarsys.faults import ROW_KINDS, Fault
-from prima_emarsys.sandbox.emarsys.mischief import TRANSPORT, break_connection, false_reply, gone, row_fault
+from prima_emarsys.sandbox.emarsys.answering import Faulty, Prepared
+from prima_emarsys.sandbox.emarsys.hapi import Hapi
+from prima_emarsys.sandbox.emarsys.mischief import row_fault
 from prima_emarsys.sandbox.emarsys.replies import Refusal, Reply, envelope
 from prima_emarsys.sandbox.emarsys.settings import Settings
 from prima_emarsys.sandbox.emarsys.store import Store
@@ -49,6 +49,7 @@ def create_app(store: Store, settings: Settings | None = None) -> Starlette:
             Mount("/oauth2", TokenApi(account)),
             Mount("/sandbox", routes=admin.routes(account)),
             Mount("/api", CoreApi(account)),
+            Mount("/hapi", Hapi(account)),
         ],
         # A web page in somebody's browser must not reach the open admin paths under a name of its own.
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES, www_redirect=False)],
@@ -141,81 +142,12 @@ class Address:
         raise Refusal(404, 1, "Not found")
 
 
-@dataclass
-class Prepared:
-    """How a request will be answered: by a reply that is settled already, or by applying the call, faults included."""
-
-    apply: Callable[[], Reply]
-    faults: list[Fault] = field(default_factory=list)
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-class Faulty:
-    """What the two APIs share: sending a reply as it should be, or as a fault has it."""
-
-    def __init__(self, account: Account) -> None:
-        self.account = account
-
-    async def answer(self, prepared: Prepared, scope: Scope, receive: Receive, send: Send) -> None:
-        """Carry out what is prepared on the connection."""
-        fault = next((fault for fault in prepared.faults if fault.kind not in ROW_KINDS), None)
-        if fault is None:
-            await self._send(prepared.apply(), prepared, scope, receive, send)
-            return
-        self.account.counters.faults[fault.kind] += 1
-        match fault.kind:
-            case "drop":
-                if fault.applied:
-                    prepared.apply()
-                await break_connection(scope, receive)
-            case "zombie":
-                await gone(receive)
-                await asyncio.sleep(fault.seconds)
-                prepared.apply()
-            case "slow":
-                reply = prepared.apply()
-                await asyncio.sleep(fault.seconds)
-                await self._send(reply, prepared, scope, receive, send)
-            case "cut":
-                reply = prepared.apply()
-                await self._begin(reply, prepared, send)
-                await send(_piece(reply.body[: len(reply.body) // 2]))
-                await break_connection(scope, receive)
-            case "drip":
-                reply = prepared.apply()
-                await self._begin(reply, prepared, send)
-                for place in range(len(reply.body)):
-                    await send(_piece(reply.body[place : place + 1]))
-                    await asyncio.sleep(fault.seconds)
-                    if scope["extensions"][TRANSPORT].is_closing():
-                        return
-                await send({"type": "http.response.body"})
-            case _:
-                reply = false_reply(fault, prepared.apply, self.account.gate.revoke_tokens)
-                await self._send(reply, prepared, scope, receive, send)
-
-    async def _send(self, reply: Reply, prepared: Prepared, scope: Scope, receive: Receive, send: Send) -> None:
-        self.account.counters.statuses[str(reply.status)] += 1
-        self.account.counters.throttled += reply.status == 429
-        await Response(reply.body, reply.status, self._headers(reply, prepared))(scope, receive, send)
-
-    async def _begin(self, reply: Reply, prepared: Prepared, send: Send) -> None:
-        length = {"content-length": str(len(reply.body))}
-        start = Response(status_code=reply.status, headers=self._headers(reply, prepared) | length)
-        await send({"type": "http.response.start", "status": reply.status, "headers": start.raw_headers})
-
-    def _headers(self, reply: Reply, prepared: Prepared) -> dict[str, str]:
-        headers = prepared.headers | {"Content-Type": reply.content_type} | dict(reply.headers)
-        return {name: value for name, value in headers.items() if value}
-
-
 class CoreApi(Faulty):
     """`/api/v2` and `/api/v3`."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        body = await Request(scope, receive).body()
-        prepared = self._prepare(Address.of(scope), Headers(scope=scope), body)
+        prepared = self._prepare(Address.of(scope), Headers(scope=scope))
         prepared.headers |= {
             "Cache-Control": "max-age=0, no-cache, no-store, must-revalidate",
             "Via": "kong/sandbox",
@@ -224,7 +156,7 @@ class CoreApi(Faulty):
         }
         await self.answer(prepared, scope, receive, send)
 
-    def _prepare(self, address: Address, headers: Headers, body: bytes) -> Prepared:
+    def _prepare(self, address: Address, headers: Headers) -> Prepared:
         account, settings = self.account, self.account.settings
         rate_headers: dict[str, str] = {}
         try:
@@ -233,20 +165,20 @@ class CoreApi(Faulty):
             user = account.gate.user(address.version, headers, settings)
             within, rate_headers = account.rate_limit.count(user, settings.rate_limit, settings.rate_window)
             if not within:
-                return Prepared(lambda: _throttled(settings), headers=rate_headers)
+                return Prepared(lambda _: _throttled(settings), headers=rate_headers)
             endpoint, number = address.endpoint()
         except Refusal as refusal:
             reply = refusal.reply()
             if not rate_headers:
                 # Callers that are nobody share a window of their own: every reply carries the headers.
                 _, rate_headers = account.rate_limit.count("", settings.rate_limit, settings.rate_window)
-            return Prepared(lambda: reply, headers=rate_headers)
+            return Prepared(lambda _: reply, headers=rate_headers)
         account.counters.calls[endpoint.name] += 1
         if endpoint.name in settings.closed_endpoints:
-            return Prepared(lambda: Reply(b"Forbidden", 403), headers=rate_headers)
+            return Prepared(lambda _: Reply(b"Forbidden", 403), headers=rate_headers)
         struck = account.faults.strike(address.method, address.path)
 
-        def apply() -> Reply:
+        def apply(body: bytes) -> Reply:
             try:
                 if len(body) > getattr(settings, endpoint.most_bytes):
                     return Reply(b"Request Entity Too Large", settings.too_large_status)
@@ -264,19 +196,13 @@ class TokenApi(Faulty):
     """`/oauth2/token`, which is on a host of its own at Emarsys."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        body = await request.body()
         if scope["method"] != "POST" or scope["path"].rstrip("/") != "/oauth2/token":
-            prepared = Prepared(lambda: Reply(b"Not found", 404))
+            prepared = Prepared(lambda _: Reply(b"Not found", 404))
         else:
-            gate, settings = self.account.gate, self.account.settings
+            gate, headers, settings = self.account.gate, Headers(scope=scope), self.account.settings
             struck = self.account.faults.strike("POST", "oauth2/token")
-            prepared = Prepared(lambda: gate.token(request.headers, body, settings), struck)
+            prepared = Prepared(lambda body: gate.token(headers, body, settings), struck)
         await self.answer(prepared, scope, receive, send)
-
-
-def _piece(body: bytes) -> Message:
-    return {"type": "http.response.body", "body": body, "more_body": True}
 
 
 def _throttled(settings: Settings) -> Reply:

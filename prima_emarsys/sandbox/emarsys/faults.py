@@ -20,6 +20,7 @@ RowKind = Literal["row-errors", "poison", "already-exists"]
 Kind = Literal[
     "drop",  # the connection is closed without a byte of reply
     "cut",  # the connection is closed in the middle of the reply
+    "reset",  # the connection is reset while the request's body is on its way; nothing is applied
     "429", "500", "502", "503",  # a reply with that status; 503 carries HTML
     "401",  # refused, and all tokens are revoked
     "redirect",  # 302 to another host
@@ -38,7 +39,9 @@ class Fault(BaseModel):
 
     It strikes a `share` of the matching calls, or each of the next `calls` of them. `applied` says whether a call that
     gets a false reply, or none, was carried out before. `path` is a shell pattern on what follows `/api/vN/`, such as
-    `contact*` or `event/*/trigger`; the token endpoint is struck only by a pattern that begins with `oauth2`.
+    `contact*` or `event/*/trigger`. What is on another host at Emarsys is struck only by a pattern that begins with its
+    name: `oauth2/token`, and `hapi/*/sales-data/api` or `hapi/*/catalog/api`. On sales data, `keys` of a `poison` are
+    order numbers; other faults of rows pass it by.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,7 +64,8 @@ class Fault(BaseModel):
 
     def matches(self, method: str, path: str) -> bool:
         """Whether a call is one that this fault may strike."""
-        if path.startswith("oauth2") and not self.path.startswith("oauth2"):
+        host = path.partition("/")[0]
+        if host in ("oauth2", "hapi") and not self.path.startswith(host):
             return False
         return fnmatchcase(method, self.method) and fnmatchcase(path, self.path)
 
@@ -84,6 +88,8 @@ NAMED: Mapping[str, Sequence[Fault]] = {
         Fault(kind="empty", share=0.05, applied=True),
     ],
     "token-revoked": [Fault(kind="401", calls=1)],
+    "sales-lost-replies": [Fault(kind="drop", applied=True, share=0.2, path="hapi/*/sales-data/api")],
+    "sales-resets": [Fault(kind="reset", share=0.2, path="hapi/*/sales-data/api")],
     "race": [Fault(kind="already-exists", rows=0.05, method="PUT", path="contact")],
 }
 """Sets that one word switches on, for demonstrations."""

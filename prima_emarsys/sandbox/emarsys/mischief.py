@@ -6,6 +6,8 @@ The connection itself is reached through the ASGI extension that `server` adds, 
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,7 +16,7 @@ from starlette.types import Receive, Scope
 
 from prima_emarsys.sandbox.emarsys.account import Account, RowFault
 from prima_emarsys.sandbox.emarsys.faults import ROW_KINDS, Fault
-from prima_emarsys.sandbox.emarsys.replies import Refusal, Reply, envelope, unauthorised
+from prima_emarsys.sandbox.emarsys.replies import Refusal, Reply, unauthorised
 
 TRANSPORT = "prima_emarsys.transport"
 """Name of the ASGI extension that holds the connection's asyncio transport."""
@@ -23,6 +25,8 @@ HTML = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1></
 
 Apply = Callable[[], Reply]
 """Carries the call out and words the true reply."""
+Word = Callable[[Refusal], Reply]
+"""How an API tells a refusal."""
 
 
 def row_fault(account: Account, struck: Sequence[Fault]) -> RowFault | None:
@@ -54,31 +58,31 @@ def row_fault(account: Account, struck: Sequence[Fault]) -> RowFault | None:
     return refuse
 
 
-def false_reply(fault: Fault, apply: Apply, revoke_tokens: Callable[[], None]) -> Reply:
-    """The complete but false reply of a fault that needs no grip on the connection."""
+def false_reply(fault: Fault, apply: Apply, word: Word, revoke_tokens: Callable[[], None]) -> Reply:
+    """The complete but false reply of a fault that needs no grip on the connection, as the API would `word` it."""
     true = apply() if fault.applied else None
     match fault.kind:
         case "429":
-            reply = envelope("", 7003, "Too many requests for this account and resource within the last minute.", 429)
+            throttled = Refusal(429, 7003, "Too many requests for this account and resource within the last minute.")
             resets = {"good": time.time() + fault.seconds, "past": time.time() - 60, "far": 4_070_908_800}
             # An empty value takes the header off.
             reset = str(int(resets[fault.reset])) if fault.reset in resets else ""
-            return replace(reply, headers={"X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": reset})
+            return replace(word(throttled), headers={"X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": reset})
         case "500":
-            return envelope("", fault.code, "Internal error", 500)
+            return word(Refusal(500, fault.code, "Internal error"))
         case "502":
             return Reply(b"", 502)
         case "503":
             return Reply(HTML.format("Service Unavailable").encode(), 503)
         case "401":
             revoke_tokens()
-            return unauthorised().reply()
+            return word(unauthorised())
         case "redirect":
             return Reply(b"", 302, headers={"Location": fault.location})
         case "html":
             return Reply(HTML.format("Scheduled maintenance").encode())
         case "truncated":
-            body = (true or envelope({"ids": [], "errors": []})).body
+            body = (true or word(Refusal(200, 0, "OK"))).body
             return Reply(body[: len(body) // 2])
         case "empty":
             return Reply(b"")
@@ -90,6 +94,15 @@ async def break_connection(scope: Scope, receive: Receive) -> None:
     transport: asyncio.Transport = scope["extensions"][TRANSPORT]
     transport.close()
     await gone(receive)
+
+
+async def reset_connection(scope: Scope, receive: Receive) -> None:
+    """Read a piece of the request's body and end the connection by a TCP reset, which reaches a client that writes."""
+    await receive()
+    transport: asyncio.Transport = scope["extensions"][TRANSPORT]
+    # Zero seconds to linger: closing sends a reset at once, whatever is still in the buffers.
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 async def gone(receive: Receive) -> None:

@@ -8,21 +8,24 @@ from __future__ import annotations
 import ipaddress
 import socket
 import threading
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from prima_emarsys.sandbox.emarsys import admin
+from prima_emarsys.sandbox.emarsys import admin, loads
 from prima_emarsys.sandbox.emarsys.account import Account
 from prima_emarsys.sandbox.emarsys.app import create_app
 from prima_emarsys.sandbox.emarsys.counters import Counters
 from prima_emarsys.sandbox.emarsys.faults import Faults
 from prima_emarsys.sandbox.emarsys.mischief import TRANSPORT
+from prima_emarsys.sandbox.emarsys.sales import Buyer, LoadReport, Sale
 from prima_emarsys.sandbox.emarsys.settings import Settings
 from prima_emarsys.sandbox.emarsys.store import Store, Trigger
 from prima_emarsys.sandbox.emarsys.values import ContactField, Stored, Type
@@ -50,8 +53,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _server(store: Store, settings: Settings | None) -> tuple[uvicorn.Server, Account]:
-    app = create_app(store, settings)
+def _server(app: Starlette) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         http=_Connection,
@@ -61,7 +63,7 @@ def _server(store: Store, settings: Settings | None) -> tuple[uvicorn.Server, Ac
         timeout_keep_alive=60,
         timeout_graceful_shutdown=1,
     )
-    return uvicorn.Server(config), app.state.account
+    return uvicorn.Server(config)
 
 
 def serve(
@@ -70,8 +72,7 @@ def serve(
 ) -> None:  # fmt: skip
     """Serve the account in `folder` until the process is told to end."""
     with closing(listen(host, port)) as listening, closing(Store(folder, person_key)) as store:
-        server, _ = _server(store, settings)
-        server.run(sockets=[listening])
+        _server(create_app(store, settings)).run(sockets=[listening])
 
 
 class LocalEmarsys:
@@ -90,24 +91,45 @@ class LocalEmarsys:
         self._port = port
 
     def __enter__(self) -> Self:
-        self._listening = listen("127.0.0.1", self._port)
-        self._port = self._listening.getsockname()[1]
-        self._listening.listen(128)
+        self._bind()
         self._store = Store(self._folder, self._person_key)
-        self._server, self._account = _server(self._store, self._settings)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._listening]}, name="local-emarsys", daemon=True
-        )
-        self._thread.start()
+        self._app = create_app(self._store, self._settings)
+        self._account: Account = self._app.state.account
+        self._start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+        self._store.close()
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Nobody listens for a while: connections are refused, and those that stand are closed."""
+        self._stop()
+        self._bind()  # A bound socket that does not listen refuses, and keeps the port.
+        try:
+            yield
+        finally:
+            self._start()
+
+    def _bind(self) -> None:
+        self._listening = listen("127.0.0.1", self._port)
+        self._port = self._listening.getsockname()[1]
+
+    def _start(self) -> None:
+        self._listening.listen(128)
+        self._server = _server(self._app)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._listening]}, name="local-emarsys", daemon=True
+        )
+        self._thread.start()
+
+    def _stop(self) -> None:
         self._server.should_exit = True
         self._thread.join()
         self._listening.close()
-        self._store.close()
 
     @property
     def url(self) -> str:
@@ -138,6 +160,21 @@ class LocalEmarsys:
     def wsse_secret(self) -> str:
         """Its secret."""
         return self.settings.wsse_secret
+
+    @property
+    def sales_url(self) -> str:
+        """Base address of `/hapi/merchant/{merchant_id}/…`, in place of `https://admin.scarabresearch.com`."""
+        return self.url
+
+    @property
+    def merchant_id(self) -> str:
+        """The account's name on the sales data and catalogue paths: 16 hex digits."""
+        return self.settings.merchant_id
+
+    @property
+    def sales_token(self) -> str:
+        """The bearer token of the sales data source."""
+        return self.settings.sales_token
 
     @property
     def settings(self) -> Settings:
@@ -201,6 +238,30 @@ class LocalEmarsys:
     def connect_event(self, event: int, connected: bool) -> None:
         """Say whether a program listens to an event."""
         self._store.connect_event(event, connected)
+
+    def load_sales(self) -> list[LoadReport]:
+        """The load step: load every sales file that was accepted; what became of each, oldest first."""
+        return loads.load(self._account)
+
+    def load_batches(self, folder: Path) -> list[LoadReport]:
+        """Read and load the complete batch files of a folder that are new; what became of each."""
+        return loads.read_folder(self._account, folder)
+
+    def load_reports(self) -> list[LoadReport]:
+        """What became of every sales file, the waiting ones included, oldest first."""
+        return self._account.sales.reports()
+
+    def sales(self) -> list[Sale]:
+        """Every loaded sales row, in the order of loading."""
+        return self._account.sales.sales()
+
+    def buyers(self) -> list[Buyer]:
+        """Everybody with sales rows, contacts first, then those whom Emarsys had to invent."""
+        return self._account.sales.buyers()
+
+    def turnover(self) -> dict[str, Decimal]:
+        """Turnover, net of refunds, by the identifier under which a buyer's rows came."""
+        return {identifier: buyer.turnover for buyer in self.buyers() for identifier in buyer.identifiers}
 
     def forget_contacts(self) -> None:
         """Remove all contacts and the record of triggered events; fields and events stay."""

@@ -10,6 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prima_emarsys.sandbox.emarsys.store import PERSON_KEY
+
 
 class Settings(BaseModel):
     """Settings of one local account. Times are in seconds, sizes in bytes. Secrets are public and fixed by default."""
@@ -20,6 +22,9 @@ class Settings(BaseModel):
     client_secret: str = Field(default="sandbox-client-secret", repr=False)
     wsse_user: str = "sandbox001"
     wsse_secret: str = Field(default="sandbox-wsse-secret", repr=False)
+    merchant_id: str = Field(default="1f3d5b79a8c6e402", pattern="[0-9a-f]{16}")
+    """Names the account on the sales data and catalogue paths."""
+    sales_token: str = Field(default="sandbox-sales-token", repr=False)
     token_lifetime: int = 3600
     clock_tolerance: int = 300
 
@@ -37,6 +42,9 @@ class Settings(BaseModel):
     update_bytes: int = 8_000_000
     trigger_bytes: int = 1_000_000
     other_bytes: int = 10_000_000
+
+    sales_bytes: int = 100_000_000
+    """Of a sales file as it is sent; no limit is published. Our choice."""
 
     too_large_status: int = 413
     """Status of a body above the size limit; the documents give the limit only. Our choice."""
@@ -56,3 +64,8 @@ class Settings(BaseModel):
     """Sources disagree on what `getdata` returns when no fields are named."""
     field_slots: int = 300
     """Number of custom fields an account can hold; no figure is published. Our choice."""
+
+    customer_field: str = PERSON_KEY
+    """The agreed external-id field that the sales file's `customer` holds, by string id; it needs an index."""
+    sales_load_after: float | None = None
+    """When an uploaded file is loaded: this long after it was accepted, or only by command. Emarsys loads daily."""

@@ -1,5 +1,7 @@
 """What the local Emarsys remembers, in one SQLite file: fields, contacts, events and who was triggered.
 
+Sales data and catalogue lie in the same file, in tables that their own modules define (`sales`, `catalogue`).
+
 One row a contact, its set fields as one JSON object; the values of indexed fields stand once more in `contact_key`,
 which is how contacts are found. Unset is absent. Nothing here judges a value or words a reply.
 
@@ -16,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import RLock
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 
@@ -103,17 +105,27 @@ class Store:
             self._db.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """Everything inside is stored, or nothing; other threads wait."""
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield
+                yield self._db
             except BaseException:
                 self._db.execute("ROLLBACK")
                 self.contact_count = self._count_contacts()
                 raise
             self._db.execute("COMMIT")
+
+    def define(self, schema: str) -> None:
+        """Add the tables of another module, unless they are there."""
+        with self._lock:
+            self._db.executescript(schema)
+
+    def read(self, query: str, bound: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query of another module."""
+        with self._lock:
+            return self._db.execute(query, bound).fetchall()
 
     # Fields
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gzip
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +65,27 @@ def api(emarsys: LocalEmarsys) -> Iterator[Api]:
     client = Api(emarsys)
     yield client
     client.session.close()
+
+
+def upload(
+    emarsys: LocalEmarsys, content: str | bytes, *, packed: bool = False, timeout: float = 10, **headers: str
+) -> requests.Response:
+    """Post a sales file as a client of Emarsys would; headers by name with `_` for `-`, empty ones are left out."""
+    body = content.encode() if isinstance(content, str) else content
+    sent = {"Authorization": f"bearer {emarsys.sales_token}", "Content-Type": "text/csv", "Accept": "text/plain"}
+    sent |= {"Content-Encoding": "gzip"} if packed else {}
+    sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+    return requests.post(
+        f"{emarsys.sales_url}/hapi/merchant/{emarsys.merchant_id}/sales-data/api",
+        data=gzip.compress(body) if packed else body,
+        headers={name: value for name, value in sent.items() if value},
+        timeout=timeout,
+        allow_redirects=False,
+    )
+
+
+def wait_until(happened: Callable[[], object], seconds: float = 5) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)

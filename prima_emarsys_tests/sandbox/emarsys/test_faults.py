@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import requests
 
 from prima_emarsys.sandbox.emarsys.faults import NAMED, Fault, Faults
 from prima_emarsys.sandbox.emarsys.server import LocalEmarsys
-from prima_emarsys_tests.sandbox.emarsys.conftest import PERSON_KEY, Api
+from prima_emarsys_tests.sandbox.emarsys.conftest import PERSON_KEY, Api, wait_until
 
 UPSERT = "contact/?create_if_not_exists=1"
 
@@ -19,13 +18,6 @@ UPSERT = "contact/?create_if_not_exists=1"
 def put(api: Api, *keys: str, timeout: float = 10) -> requests.Response:
     body = {"key_id": PERSON_KEY, "contacts": [{PERSON_KEY: key} for key in keys]}
     return api.send("PUT", UPSERT, body, timeout=timeout)
-
-
-def wait_until(happened: Callable[[], object], seconds: float = 5) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("applied", [True, False])
