@@ -87,16 +87,17 @@ class Warehouse:
         """Replace the whole table; `rows` may read the table that it replaces."""
         schema, table = name.split(".")
         self._known.pop(name, None)
-        self._backend.create_table(table, rows, database=schema, overwrite=True)
+        with self._presented(rows) as source:
+            self._backend.create_table(table, source, database=schema, overwrite=True)
         return self.table(name)
 
     def append(self, name: str, rows: ir.Table | pa.Table) -> None:
         """Add rows; columns are matched by name."""
         schema, table = name.split(".")
         target = self.table(name)
-        source = rows if isinstance(rows, ir.Table) else ibis.memtable(rows)
-        cast = {column: kind for column, kind in target.schema().items() if source.schema()[column] != kind}
-        self._insert(f'"{schema}"."{table}"', source.cast(cast).select(*target.columns))
+        with self._presented(rows) as source:
+            cast = {column: kind for column, kind in target.schema().items() if source.schema()[column] != kind}
+            self._insert(f'"{schema}"."{table}"', source.cast(cast).select(*target.columns))
 
     def replace(self, name: str, rows: ir.Table | pa.Table, *, gone: ir.Table | pa.Table, on: Sequence[str]) -> None:
         """Delete the rows whose `on` columns are among `gone`, then add `rows`. Call it inside a `transaction`."""
@@ -125,13 +126,13 @@ class Warehouse:
         Ibis's own `cache()` ends with the Python object, at a moment that nobody chooses.
         """
         name = f"{_SETTLED}{next(self._numbers)}"
-        if not isinstance(rows, ir.Table):
-            rows = ibis.memtable(rows)
-        # As `create_table` does it, without asking the engine what we know: a step settles a dozen times.
-        columns = ", ".join(f'"{column}" {self._type_name(kind)}' for column, kind in rows.schema().items())
-        self._run(f'CREATE TEMPORARY TABLE "{name}" ({columns})')
-        self._insert(f'"{name}"', rows)
-        return DatabaseTable(name, schema=rows.schema(), source=self._backend, namespace=Namespace()).to_expr()
+        with self._presented(rows) as source:
+            # As `create_table` does it, without asking the engine what we know: a step settles a dozen times.
+            schema = source.schema()
+            columns = ", ".join(f'"{column}" {self._type_name(kind)}' for column, kind in schema.items())
+            self._run(f'CREATE TEMPORARY TABLE "{name}" ({columns})')
+            self._insert(f'"{name}"', source)
+        return DatabaseTable(name, schema=schema, source=self._backend, namespace=Namespace()).to_expr()
 
     @contextmanager
     def settled(self, rows: ir.Table | pa.Table) -> Iterator[ir.Table]:
@@ -145,7 +146,8 @@ class Warehouse:
 
     def read(self, expression: ir.Table) -> pa.Table:
         """The result as one Arrow table: for small results."""
-        return self._backend.to_pyarrow(expression)
+        with self._presented(expression) as source:
+            return self._backend.to_pyarrow(source)
 
     def batches(self, expression: ir.Table, rows: int = 50_000) -> Iterator[pa.Table]:
         """The result in parts of `rows` rows, so that memory is bounded; the warehouse may be written in between.
@@ -177,10 +179,26 @@ class Warehouse:
             self._known.clear()  # what was made in it is no more
             raise
 
+    @contextmanager
+    def _presented(self, rows: ir.Table | pa.Table) -> Iterator[ir.Table]:
+        """Rows as an expression; what of it is in memory is known to the engine for the length of the block.
+
+        Ibis would leave it there, data and all, until the process ends.
+        """
+        expression = rows if isinstance(rows, ir.Table) else ibis.memtable(rows)
+        in_memory = expression.op().find(InMemoryTable)
+        if in_memory:
+            self._backend._run_pre_execute_hooks(expression)
+        yield expression
+        for table in in_memory:
+            self._backend._memtables.discard(table)
+            if self.engine == "duckdb":
+                self._backend.con.unregister(table.name)
+            else:
+                self._run(f'DROP TABLE IF EXISTS "{table.name}"')
+
     def _insert(self, target: str, rows: ir.Table) -> None:
         """Add rows to a table whose columns stand in the same order."""
-        if rows.op().find(InMemoryTable):
-            self._backend._run_pre_execute_hooks(rows)  # makes them known to the engine
         # Not by `compile`, which changes its own syntax tree and so leaves a SEMI JOIN in what it says twice.
         select = self._backend.compiler.to_sqlglot(rows).sql(self._backend.dialect)
         self._run(f"INSERT INTO {target} {select}")  # noqa: S608

@@ -190,3 +190,17 @@ def test_a_file_that_another_process_holds_is_waited_for_and_then_reported(tmp_p
         holder.wait(timeout=20)
     with open_warehouse(f"duckdb:///{path}", patience=5) as warehouse:
         assert warehouse.engine == "duckdb"
+
+
+def test_rows_from_memory_are_let_go_once_they_are_written(warehouse: Warehouse) -> None:
+    warehouse.ensure("core.things", things("a").schema)
+    warehouse.append("core.things", things("a"))
+    held = pa.total_allocated_bytes()
+    page = things(*(f"{number:06d}" for number in range(20_000)))
+    size = page.nbytes
+    warehouse.append("core.things", page)
+    with warehouse.settled(page) as settled:
+        warehouse.read(settled.semi_join(ibis.memtable(page), "key").count().as_table())
+    warehouse.delete("core.things", page.select(["key"]), on=["key"])
+    del page, settled
+    assert pa.total_allocated_bytes() - held < size

@@ -26,7 +26,7 @@ from sqlalchemy.engine import Connection
 from prima_emarsys.sync.database import batches
 from prima_emarsys.sync.guard import Volume
 from prima_emarsys.sync.ledger import Desired, Ledger, Staged
-from prima_emarsys.sync.payload import canonical
+from prima_emarsys.sync.payload import canonical, json_objects
 from prima_emarsys.sync.schema import sync_record
 from prima_emarsys.warehouse import Warehouse
 
@@ -154,24 +154,26 @@ def stage(warehouse: Warehouse, ledger: Ledger, route: Route, changed: ir.Table)
     desired = warehouse.table(DESIRED)
     names = _columns(desired)
     staged_shape = _shape(names).append(pa.field("digest", pa.string()))
-    _known(warehouse, STAGED, staged_shape)
+    waiting = warehouse.count(_known(warehouse, STAGED, staged_shape))  # seldom any: handed over, not acknowledged yet
     back = warehouse.settle(warehouse.ensure(WITHDRAWN, _TOLD).semi_join(desired, "person_key"))
     open_keys = [*ledger.unsettled(LANE), *warehouse.read(back)["person_key"].to_pylist()]
     if open_keys:
-        waiting = desired.semi_join(warehouse.settle(pa.table({"person_key": open_keys})), "person_key")
-        again = waiting.anti_join(changed, "person_key").mutate(is_new=False, cleared=ibis.literal(""))
+        unsettled = desired.semi_join(warehouse.settle(pa.table({"person_key": open_keys})), "person_key")
+        again = unsettled.anti_join(changed, "person_key").mutate(is_new=False, cleared=ibis.literal(""))
         changed = changed.union(again.select(changed.columns))
     total = Staged()
     with warehouse.settled(changed) as rows:
         for batch in warehouse.batches(rows, _PAGE):
-            records, digests = [], []
-            for record in _records(batch, names, route):
-                records.append(record)
-                digests.append(ledger.digest(record.values_digest_input, route.version))
+            records = list(_records(batch, names, route))
+            digests = pa.array(
+                [ledger.digest(record.values_digest_input, route.version) for record in records], pa.string()
+            )
             # First what the ledger is told: if this process ends in between, the digest will not match there.
-            told = batch.drop_columns(["is_new", "cleared"]).append_column("digest", pa.array(digests, pa.string()))
+            told = batch.drop_columns(["is_new", "cleared"]).append_column("digest", digests)
             with warehouse.transaction():
-                warehouse.replace(STAGED, told, gone=told.select(["person_key"]), on=["person_key"])
+                if waiting:
+                    warehouse.delete(STAGED, told.select(["person_key"]), on=["person_key"])
+                warehouse.append(STAGED, told)
             total += ledger.stage(LANE, records, route.version)
     warehouse.delete(WITHDRAWN, back, on=["person_key"])
     return total
@@ -179,15 +181,12 @@ def stage(warehouse: Warehouse, ledger: Ledger, route: Route, changed: ir.Table)
 
 def _records(batch: pa.Table, names: Sequence[str], route: Route) -> Iterator[Desired]:
     id_of = {name: str(route.fields[name]) for name in names}
-    by_id = sorted({str(route.key_field): "person_key", **{number: name for name, number in id_of.items()}}.items())
-    ids = [number for number, _ in by_id]
-    columns = [batch.column(name).to_pylist() for _, name in by_id]
+    columns = {str(route.key_field): "person_key"} | {number: name for name, number in id_of.items()}
+    contents = json_objects({number: batch.column(name) for number, name in sorted(columns.items())})
     keys, cleared = batch.column("person_key").to_pylist(), batch.column("cleared").to_pylist()
-    for key, row, gone in zip(keys, zip(*columns, strict=True), cleared, strict=True):
-        values = {number: value for number, value in zip(ids, row, strict=True) if value is not None}
-        content = orjson.dumps(values)  # canonical as it is, since the fields come in the order of their ids
-        payload = canonical(values | {id_of[name]: None for name in gone.split()}) if gone else content
-        yield Desired(key, content, payload)
+    for key, content, gone in zip(keys, contents, cleared, strict=True):
+        empty = {id_of[name]: None for name in gone.split()}
+        yield Desired(key, content, canonical(orjson.loads(content) | empty) if empty else content)
 
 
 def withdraw(warehouse: Warehouse, ledger: Ledger) -> int:
