@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal
@@ -305,6 +306,30 @@ class SalesData(_Model):
     )
 
 
+class EventKind(StrEnum):
+    """A fact about an order that Emarsys hears of at once."""
+
+    ORDER_CONFIRMED = "order-confirmed"
+    ORDER_PART_DESPATCHED = "order-part-despatched"
+    ORDER_DESPATCHED = "order-despatched"
+    ORDER_PART_CANCELLED = "order-part-cancelled"
+    ORDER_CANCELLED = "order-cancelled"
+    RETURN_RECEIPTED = "return-receipted"
+    CREDIT_FINALISED = "credit-note-finalised"
+
+
+class EventMap(_Model):
+    """How facts of one kind reach Emarsys."""
+
+    name: Annotated[str, Field(min_length=1, description="Name of the external event in Emarsys")]
+    purpose: Literal["transactional", "marketing"] = Field(
+        default="transactional", description="`marketing` goes only to contacts whose opt-in in Emarsys is yes"
+    )
+    oldest: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=14))] = Field(
+        default=timedelta(days=2), description="An older fact is withheld and never sent late; at most 14 days"
+    )
+
+
 class EmarsysMap(_Model):
     """The Emarsys side of a site."""
 
@@ -325,6 +350,9 @@ class EmarsysMap(_Model):
     in_doubt_seconds: Annotated[float, Field(ge=0)] = 120
     volume: VolumeLimits = VolumeLimits()
     sales: SalesData = SalesData()
+    events: dict[EventKind, EventMap | None] = Field(
+        default={}, description="kind of fact → external event; null, or not named: this kind is off"
+    )
 
 
 class Site(_Model):
