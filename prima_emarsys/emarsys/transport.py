@@ -91,8 +91,10 @@ class _Again(Exception):
 class Transport:
     """Calls to one account, from up to `threads` threads at once."""
 
-    def __init__(self, account: Account, *, threads: int = 8) -> None:
+    def __init__(self, account: Account, *, threads: int = 8, urgent: bool = False) -> None:
+        """`urgent` calls may use the whole of the rate limit; others leave a fifth of it to them."""
         self._account = account
+        self._urgent = urgent
         self._line = Line(threads)
         self._auth: BearerAuth | WsseAuth
         if isinstance(account.credentials, OAuthClient):
@@ -204,7 +206,7 @@ class Transport:
     def _hold_the_pace(self, left: float) -> Later | None:
         """Wait for the pace, unless that would take half of the call's deadline: then the ledger waits, without us."""
         latest = time.monotonic() + left - self._account.deadline / 2
-        while wait := self._pace.wait():
+        while wait := self._pace.wait(urgent=self._urgent):
             if time.monotonic() + wait > latest:
                 return Later("The rate limit of this API user is used up", wait, counts_as_failure=False)
             time.sleep(wait)
@@ -220,7 +222,8 @@ class Transport:
         return reply
 
     def _read(self, method: str, path: str, reply: HttpReply) -> Reply | Failure:
-        away = self._pace.learn(reply.status, reply.headers, time.time() + (self._skew or 0.0))
+        server_time = time.time() + (self._skew or 0.0)
+        away = self._pace.learn(reply.status, reply.headers, server_time, urgent=self._urgent)
         envelope = _envelope(reply.body)
         code = _code(envelope)
         words = redact(str(envelope.get("replyText", "")))[:_LONGEST_WORDS] if envelope else ""

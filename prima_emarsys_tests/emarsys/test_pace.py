@@ -51,23 +51,31 @@ def test_a_reset_in_the_year_2099_does_not_park_anybody(clock: Clock) -> None:
     assert pace.learn(429, headers(0, 4_070_908_800), SERVER) == 120
 
 
-def test_few_calls_left_close_the_window_until_its_end(clock: Clock) -> None:
+def test_bulk_keeps_away_when_a_fifth_of_the_calls_is_left_whoever_made_the_others(clock: Clock) -> None:
     pace = Pace(clock)
-    assert pace.learn(200, headers(100, SERVER + 30), SERVER) == 0
-    assert pace.learn(200, headers(99, SERVER + 30), SERVER) == 30
+    assert pace.learn(200, headers(200, SERVER + 30), SERVER) == 0
+    assert pace.learn(200, headers(199, SERVER + 30), SERVER) == 30
     assert pace.wait() == 30
+    assert pace.wait(urgent=True) == 0
+    assert pace.learn(200, headers(1, SERVER + 30), SERVER, urgent=True) == 0
 
 
-def test_we_take_no_more_than_four_fifths_of_the_limit(clock: Clock) -> None:
+def taken(pace: Pace, clock: Clock, *, urgent: bool) -> int:
+    """Calls made until one would have to wait."""
+    number = 0
+    while pace.wait(urgent=urgent) == 0:
+        number += 1
+        clock.now += 0.5
+    return number
+
+
+def test_row_49_bulk_takes_no_more_than_four_fifths_of_the_limit_and_what_cannot_wait_the_rest(clock: Clock) -> None:
     pace = Pace(clock)
     pace.learn(200, headers(50, limit=50), SERVER)
-    taken = 0
-    while pace.wait() == 0:
-        taken += 1
-        clock.now += 0.5
-    assert taken == 40
-    assert pace.wait() == pytest.approx(40)
-    clock.now += 40
+    assert taken(pace, clock, urgent=False) == 40
+    assert taken(pace, clock, urgent=True) == 10
+    assert pace.wait() == pytest.approx(40 - 5)
+    clock.now += 35 + 5
     assert pace.wait() == 0
 
 
