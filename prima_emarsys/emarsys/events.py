@@ -6,9 +6,7 @@ Which business fact becomes which event, and when, is decided elsewhere. Trigger
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import orjson
 
@@ -18,19 +16,24 @@ from prima_emarsys.emarsys.transport import Reply, Transport
 
 MAX_TRIGGERS = 1000
 MAX_BYTES = 1_000_000
+MAX_DATA_BYTES = 100_000
+"""Data of one occurrence; Emarsys does not pass more on to everything that may listen."""
 
 
-@dataclass(frozen=True)
-class Trigger:
-    """One occurrence of an event for one contact.
+def trigger_record(key: str, trigger_id: str, data: bytes, event_time: datetime) -> bytes:
+    """One occurrence of an event for the contact with this key value, as a batch carries it.
 
     `trigger_id` is derived from the business fact: Emarsys processes an id once, which makes repeats harmless.
-    `data` is what templates read; `event_time` (aware) is when it happened.
+    `data` is the JSON object that templates read; `event_time` (aware) is when it happened.
     """
-
-    trigger_id: str
-    data: Mapping[str, Any]
-    event_time: datetime | None = None
+    return orjson.dumps(
+        {
+            "external_id": key,
+            "trigger_id": trigger_id,
+            "event_time": event_time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "data": orjson.Fragment(data),
+        }
+    )
 
 
 class Events:
@@ -53,25 +56,17 @@ class Events:
             raise NotAnswered(reply)
         return int(reply.data["id"])
 
-    def trigger(self, event_id: int, key_field: int, triggers: Mapping[str, Trigger]) -> Outcome:
-        """Trigger the event for up to 1,000 contacts. `triggers`: the contact's key value -> what happened to it.
+    def trigger(self, event_id: int, key_field: int, records: Mapping[str, bytes]) -> Outcome:
+        """Trigger the event for up to 1,000 contacts. `records`: the contact's key value -> `trigger_record`.
 
         A reply tells records apart by their key value, hence one occurrence a contact in each call.
         """
-        if not triggers:
+        if not records:
             return Answered({})
-        if len(triggers) > MAX_TRIGGERS:
-            return TooLarge(f"{len(triggers)} events; a call takes {MAX_TRIGGERS}")
-        records = {key: orjson.dumps(_record(key, trigger)) for key, trigger in triggers.items()}
+        if len(records) > MAX_TRIGGERS:
+            return TooLarge(f"{len(records)} events; a call takes {MAX_TRIGGERS}")
         body = b'{"key_id":"%d","contacts":[%b]}' % (key_field, b",".join(records.values()))
         if len(body) > MAX_BYTES:
             return TooLarge(f"{len(body)} bytes; a call takes {MAX_BYTES}")
         reply = self._transport.call("POST", f"event/{event_id}/trigger", body=body)
         return read_batch(reply, records) if isinstance(reply, Reply) else reply
-
-
-def _record(key: str, trigger: Trigger) -> dict[str, Any]:
-    record: dict[str, Any] = {"external_id": key, "trigger_id": trigger.trigger_id, "data": dict(trigger.data)}
-    if trigger.event_time is not None:
-        record["event_time"] = trigger.event_time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return record

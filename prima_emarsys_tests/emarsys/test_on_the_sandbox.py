@@ -12,7 +12,7 @@ import pytest
 from prima_emarsys.emarsys.account import read_settings
 from prima_emarsys.emarsys.auth import OAuthClient, WsseUser
 from prima_emarsys.emarsys.contacts import Contacts, Found
-from prima_emarsys.emarsys.events import Events, Trigger
+from prima_emarsys.emarsys.events import Events, trigger_record
 from prima_emarsys.emarsys.fields import Fields, FieldsUnusable, NewField
 from prima_emarsys.emarsys.outcome import Ambiguous, Answered, BatchRefused, Later, NotAnswered, Stopped, TooLarge
 from prima_emarsys.emarsys.transport import Account, Transport
@@ -221,9 +221,13 @@ def test_an_event_is_triggered_once_however_often_it_is_sent(emarsys: LocalEmars
     event = events.create("order_despatched")
     assert events.ids() == {"order_despatched": event}
     emarsys.connect_event(event, True)
-    despatched = Trigger("t-1", {"order": "0001"}, datetime(2026, 3, 1, 13, tzinfo=UTC))
+    at = datetime(2026, 3, 1, 13, tzinfo=UTC)
+    records = {
+        "P0000000": trigger_record("P0000000", "t-1", b'{"order":"0001"}', at),
+        "P0000009": trigger_record("P0000009", "t-2", b"{}", at),
+    }
     for _ in range(2):
-        outcome = events.trigger(event, key, {"P0000000": despatched, "P0000009": Trigger("t-2", {})})
+        outcome = events.trigger(event, key, records)
         assert isinstance(outcome, Answered)
         assert {key: refusal.code for key, refusal in outcome.refused.items()} == {"P0000009": "2008"}
     (triggered,) = emarsys.triggers(event)
