@@ -1,7 +1,8 @@
-"""Delivery: send what is dirty on a lane until nothing is due, and write down what became of it.
+"""Delivery: send what is due on a lane until nothing is, and write down what became of it.
 
-One process sends on a lane at a time, with several threads that hold disjoint claims. What an outcome means for the
-records is here; what a reply means (which outcome it is) is in `emarsys.outcome`; a record's states are in `ledger`.
+One process sends on a lane at a time, with several threads that hold disjoint claims. Which outcome calls for which
+change of state is here; what a reply means (which outcome it is) is in `emarsys.outcome`. The states themselves belong
+to whoever keeps what is sent: `ledger` for records, of which only the latest state counts, `outbox` for events.
 """
 
 from __future__ import annotations
@@ -27,14 +28,58 @@ from prima_emarsys.emarsys.outcome import (
     TooLarge,
     explain,
 )
-from prima_emarsys.finding import Finding, Owner
+from prima_emarsys.finding import Finding
 from prima_emarsys.sync import lanes
 from prima_emarsys.sync.exceptions import observe
 from prima_emarsys.sync.failpoints import failpoint
 from prima_emarsys.sync.lanes import HeldBy
-from prima_emarsys.sync.ledger import Claim, Counts, Ledger
-from prima_emarsys.sync.refusals import TOO_LARGE, treatment
+from prima_emarsys.sync.ledger import Acknowledged, Claim, Counts, Ledger
+from prima_emarsys.sync.refusals import TOO_LARGE, is_of_all
 from prima_emarsys.sync.schema import delivery_call
+
+
+class Stock(Protocol):
+    """Who keeps what a lane sends. `Ledger` and `Outbox` are the two; see their methods."""
+
+    def claim(self, lane: str, limit: int, lease: timedelta) -> Claim | None:
+        """Lease some of what is due to the caller; None if nothing is."""
+        ...
+
+    def extend(self, claim: Claim, lease: timedelta) -> bool:
+        """Prolong the lease; False if it was lost."""
+        ...
+
+    def acknowledge(self, claim: Claim, accepted: Iterable[str], refused: Mapping[str, Refusal]) -> Acknowledged:
+        """Write down what was accepted and what was refused."""
+        ...
+
+    def defer(self, claim: Claim, until: datetime, *, counts_attempt: bool) -> int:
+        """Give back what was certainly not applied."""
+        ...
+
+    def doubt(self, claim: Claim, grace: timedelta, *, differs: bool = False) -> int:
+        """Give back what may have been applied."""
+        ...
+
+    def abandon(self, claim: Claim) -> int:
+        """Give back what failed in a way that nobody foresaw."""
+        ...
+
+    def expire_leases(self, lane: str) -> int:
+        """Take back what a dead sender left."""
+        ...
+
+    def next_due(self, lane: str) -> datetime | None:
+        """When something that can be claimed becomes due; None if nothing waits."""
+        ...
+
+    def counts(self, lane: str) -> Counts:
+        """Where everything is."""
+        ...
+
+    def findings(self, lane: str) -> Iterable[Finding]:
+        """What waits for a person."""
+        ...
 
 
 class Sender(Protocol):
@@ -61,6 +106,8 @@ class Policy:
     """How long a claim holds its records: at least twice the longest call."""
     lane_lease: float = 60.0
     """How long a process may send without renewing; it renews three times in it."""
+    lane_wait: float = 5.0
+    """How long to wait for another process to leave the lane: it may only be sending one new buyer's contact."""
     grace: float = 120.0
     """After an unknown outcome the record is not sent again before this has passed: a late write must be over."""
     probe: int = 10
@@ -77,6 +124,7 @@ class Policy:
 
 
 _MOMENT = timedelta(milliseconds=10)
+_LOOK = timedelta(milliseconds=200)
 
 
 @dataclass(frozen=True)
@@ -123,42 +171,51 @@ def deliver(
     sender: Sender,
     policy: Policy = Policy(),  # noqa: B008 (frozen)
     *,
+    stock: Stock | None = None,
     until_settled_for: float = 0.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Delivered:
-    """Send all that is due on `lane`.
+    """Send all that is due on `lane`. `stock` keeps it: by default the ledger, with its records.
 
     Goes on while records become due within `until_settled_for` seconds from now (back-off, doubt, an open breaker);
     short waits that Emarsys asks for are sat out in any case. A lane that is stopped, or whose breaker was open, is
     tried with one small batch. If the sender raises, its records are given back in doubt, and the error goes on to
     the caller once the other calls are written down.
     """
-    dispatcher = lanes.take(ledger, lane, timedelta(seconds=policy.lane_lease))
+    stock = stock or ledger
+    dispatcher = _take_lane(ledger, lane, policy, sleep)
     if isinstance(dispatcher, HeldBy):
-        return Delivered(Tally(), ledger.counts(lane), held_by=dispatcher)
-    run = _Run(ledger, lane, sender, policy, dispatcher, sleep, ledger.clock() + timedelta(seconds=until_settled_for))
+        return Delivered(Tally(), stock.counts(lane), held_by=dispatcher)
+    deadline = ledger.clock() + timedelta(seconds=until_settled_for)
+    run = _Run(ledger, stock, lane, sender, policy, dispatcher, sleep, deadline)
     try:
         run.until_nothing_is_due()
     finally:
         lanes.give_back(ledger, dispatcher)
-        report(ledger, lane)
+        report(ledger, lane, stock)
     state = lanes.find(ledger, lane)
     return Delivered(
         run.tally,
-        ledger.counts(lane),
+        stock.counts(lane),
         held_by=None if run.renewed else HeldBy(state.dispatcher or "", state.dispatcher_until or ledger.clock()),
         stopped=Stopped(state.stop_reason or "", state.stop_remedy or "") if state.stopped_at else None,
-        next_due=ledger.next_due(lane),
+        next_due=stock.next_due(lane),
     )
 
 
-def report(ledger: Ledger, lane: str) -> None:
-    """Put what a person must do about the lane and its records on the list of exceptions, and close the rest."""
-    waiting = (
-        Finding(treatment(one.code).kind, one.key, f"{one.code}: {one.text}", Owner(one.owner))
-        for one in ledger.quarantined(lane)
-    )
-    observe(ledger, f"delivery/{lane}", waiting)
+def _take_lane(ledger: Ledger, lane: str, policy: Policy, sleep: Callable[[float], None]) -> lanes.Dispatcher | HeldBy:
+    """Become the lane's only sender, within the policy's wait."""
+    until = ledger.clock() + timedelta(seconds=policy.lane_wait)
+    while True:
+        taken = lanes.take(ledger, lane, timedelta(seconds=policy.lane_lease))
+        if not isinstance(taken, HeldBy) or ledger.clock() >= until:
+            return taken
+        sleep(_LOOK.total_seconds())
+
+
+def report(ledger: Ledger, lane: str, stock: Stock) -> None:
+    """Put what a person must do about the lane and what it sends on the list of exceptions, and close the rest."""
+    observe(ledger, f"delivery/{lane}", stock.findings(lane))
     state = lanes.find(ledger, lane)
     stopped = [Finding("lane-stopped", lane, f"{state.stop_reason}. {state.stop_remedy}")] if state.stopped_at else []
     observe(ledger, f"lane/{lane}", stopped)
@@ -170,6 +227,7 @@ class _Run:
     def __init__(
         self,
         ledger: Ledger,
+        stock: Stock,
         lane: str,
         sender: Sender,
         policy: Policy,
@@ -177,7 +235,7 @@ class _Run:
         sleep: Callable[[float], None],
         deadline: datetime,
     ) -> None:
-        self.ledger, self.lane, self.sender, self.policy = ledger, lane, sender, policy
+        self.ledger, self.stock, self.lane, self.sender, self.policy = ledger, stock, lane, sender, policy
         self.dispatcher, self.sleep, self.deadline = dispatcher, sleep, deadline
         self.tally = Tally()
         self.renewed = True
@@ -216,7 +274,7 @@ class _Run:
         return self.renewed
 
     def _claim(self, limit: int) -> Claim | None:
-        return self.ledger.claim(self.lane, limit, timedelta(seconds=self.policy.lease))
+        return self.stock.claim(self.lane, limit, timedelta(seconds=self.policy.lease))
 
     def _gate(self, probed: bool) -> _Gate:
         """How much may go now, by the lane's state."""
@@ -244,8 +302,8 @@ class _Run:
 
     def _wait_for_more(self, gate: _Gate) -> bool:
         """Sleep towards the moment at which something may go again; False if that is too far away."""
-        self.ledger.expire_leases(self.lane)
-        due = self.ledger.next_due(self.lane)
+        self.stock.expire_leases(self.lane)
+        due = self.stock.next_due(self.lane)
         if due is None:
             return False
         now = self.ledger.clock()
@@ -278,7 +336,7 @@ class _Run:
                 started = self.ledger.clock()
                 outcome = _checked(self.sender.send(part.records), part)
                 failpoint("after_send")
-                halves = _halves(part) if isinstance(outcome, TooLarge | BatchRefused) and len(part.records) > 1 else []
+                halves = _halves(part) if _calls_for_halves(outcome) and len(part.records) > 1 else []
                 done = Tally(calls=1) + (Tally() if halves else self._settle(part, outcome))
                 parts.pop()
                 parts.extend(halves)
@@ -288,7 +346,7 @@ class _Run:
         except BaseException as error:
             self.failure = self.failure or error  # first, so that nobody claims again what is given back now
             for part in parts:
-                self.ledger.abandon(part)
+                self.stock.abandon(part)
         return tally
 
     def _may_go_on(self, part: Claim, bisecting: int) -> bool:
@@ -297,7 +355,7 @@ class _Run:
         return (
             bisecting <= self.policy.bisect_calls
             and gate.width > 0
-            and self.ledger.extend(part, timedelta(seconds=self.policy.lease))
+            and self.stock.extend(part, timedelta(seconds=self.policy.lease))
         )
 
     def _settle(self, part: Claim, outcome: Outcome) -> Tally:
@@ -338,17 +396,17 @@ class _Run:
         return tally + self._doubt(other, differs=True) + self._doubt(unread)
 
     def _acknowledge(self, part: Claim, accepted: Iterable[str], refused: Mapping[str, Refusal]) -> Tally:
-        done = self.ledger.acknowledge(part, accepted, refused)
+        done = self.stock.acknowledge(part, accepted, refused)
         return Tally(acknowledged=done.acknowledged, refused=done.quarantined, again=done.again, lost=done.lost)
 
     def _doubt(self, part: Claim, *, differs: bool = False) -> Tally:
         if not part.records:
             return Tally()
-        done = self.ledger.doubt(part, timedelta(seconds=self.policy.grace), differs=differs)
+        done = self.stock.doubt(part, timedelta(seconds=self.policy.grace), differs=differs)
         return Tally(in_doubt=done, lost=len(part.records) - done)
 
     def _defer(self, part: Claim, until: datetime, *, counts_attempt: bool) -> Tally:
-        done = self.ledger.defer(part, until, counts_attempt=counts_attempt)
+        done = self.stock.defer(part, until, counts_attempt=counts_attempt)
         return Tally(deferred=done, lost=len(part.records) - done)
 
     def _backoff(self, attempts: int) -> timedelta:
@@ -383,6 +441,11 @@ class _Gate:
     asked_to_wait: bool = False
     """It is Emarsys's wish that nothing goes, not our breaker's."""
     halted: bool = False
+
+
+def _calls_for_halves(outcome: Outcome) -> bool:
+    """Whether smaller batches would fare better."""
+    return isinstance(outcome, TooLarge) or (isinstance(outcome, BatchRefused) and not is_of_all(outcome.code))
 
 
 def _halves(claim: Claim) -> list[Claim]:

@@ -18,6 +18,9 @@ from sqlalchemy.engine import Connection
 from prima_emarsys.sync.ledger import Ledger, know_lane, write_audit
 from prima_emarsys.sync.schema import lane as table
 
+CONTACTS = "contacts"
+"""The lane of contacts. Order events have a lane a kind; see `outbox`."""
+
 WINDOW = 20
 """Calls that the breaker looks back on."""
 

@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Connection
 
 from prima_emarsys.emarsys.outcome import Refusal
+from prima_emarsys.finding import Finding, Owner
 from prima_emarsys.sync.database import Database, LedgerUnusable, batches, insert_ignoring
 from prima_emarsys.sync.failpoints import failpoint
 from prima_emarsys.sync.payload import carry_over
@@ -45,6 +46,9 @@ STAGE_PAGE = 5_000
 
 KEY_PAGE = 10_000
 """Keys read in one transaction, so that a long walk blocks no writer."""
+
+FIRST_IN_LINE = datetime(2000, 1, 1, tzinfo=UTC)
+"""Since when a record is due that goes before all others; see `Ledger.hasten`."""
 
 Clock = Callable[[], datetime]
 
@@ -184,6 +188,9 @@ _UNMOVED = record.c.desired_hash == record.c.inflight_hash
 
 class Ledger:
     """The open ledger. Safe to use from several threads and several processes at once."""
+
+    _latest_due: datetime | None = None
+    """Only records due by then are claimed; None: all that are due."""
 
     def __init__(self, database: Database, hash_key: bytes, clock: Clock) -> None:
         self.database = database
@@ -349,13 +356,14 @@ class Ledger:
         others still go.
         """
         token = secrets.token_hex(8)
-        now = self.clock()
+        until = self.clock() + lease
+        due_by = self._latest_due or self.clock()
 
         def claim_some(connection: Connection) -> Claim | None:
             healthy = record.c.lease_losses < POISON_LOSSES
-            rows = connection.execute(_claim(lane, healthy, limit, token, now, lease)).all()
+            rows = connection.execute(_claim(lane, healthy, limit, token, due_by, until)).all()
             if not rows:
-                rows = connection.execute(_claim(lane, sa.not_(healthy), 1, token, now, lease)).all()
+                rows = connection.execute(_claim(lane, sa.not_(healthy), 1, token, due_by, until)).all()
             if not rows:
                 return None
             return Claim(
@@ -369,6 +377,20 @@ class Ledger:
         claim = self.write(claim_some)
         failpoint("after_claim")
         return claim
+
+    def hasten(self, lane: str, keys: Iterable[str]) -> int:
+        """Let these records go before all others of the lane, as soon as they may go at all; returns how many.
+
+        For the next attempt only: what fails then takes its turn again.
+        """
+
+        def work(page: list[str]) -> Callable[[Connection], int]:
+            due = sa.and_(record.c.next_attempt_at > FIRST_IN_LINE, record.c.next_attempt_at <= self.clock())
+            where = sa.and_(record.c.lane == lane, _CLAIMABLE, due)
+            values = {"next_attempt_at": FIRST_IN_LINE}
+            return lambda connection: _change(connection, sa.and_(where, _among(connection, page)), values)
+
+        return sum(self.write(work(page)) for page in batches(keys, KEY_PAGE))
 
     def extend(self, claim: Claim, lease: timedelta) -> bool:
         """Prolong the lease; False if any of the records is no longer held, and then nothing may be sent."""
@@ -459,6 +481,10 @@ class Ledger:
     def _change_held(self, claim: Claim, **values: Any) -> int:
         return self.write(lambda connection: _change(connection, _held(claim), values))
 
+    def hastened(self) -> Ledger:
+        """This ledger as a sender sees it who sends hastened records and no others."""
+        return _Hastened(self.database, self._hash_key, self.clock)
+
     # -- reading -------------------------------------------------------------------------------------------------
 
     def settled(self, lane: str, keys: Iterable[str] | None = None) -> Iterator[str]:
@@ -497,6 +523,11 @@ class Ledger:
         )
         return self.read(lambda connection: [Quarantined(*row) for row in connection.execute(select)])
 
+    def findings(self, lane: str) -> Iterator[Finding]:
+        """What its owners must do about the records that wait for a person."""
+        for one in self.quarantined(lane):
+            yield Finding(treatment(one.code).kind, one.key, f"{one.code}: {one.text}", Owner(one.owner))
+
     def filtered(self, lane: str, *, acknowledged: bool = False) -> dict[str, str]:
         """Key → rule of the records that are not sent; with `acknowledged` only those that Emarsys once took."""
         select = sa.select(record.c.key, record.c.filtered_rule).where(record.c.lane == lane, IS_FILTERED)
@@ -527,6 +558,8 @@ class Ledger:
     def next_due(self, lane: str) -> datetime | None:
         """When the next record becomes due, or the next lease ends; None if nothing waits."""
         due = sa.select(sa.func.min(record.c.next_attempt_at)).where(record.c.lane == lane, _CLAIMABLE)
+        if self._latest_due is not None:
+            due = due.where(record.c.next_attempt_at <= self._latest_due)
         ends = sa.select(sa.func.min(record.c.lease_until)).where(record.c.lane == lane, IS_LEASED)
         moments = self.read(lambda connection: (connection.scalar(due), connection.scalar(ends)))
         return min((moment for moment in moments if moment is not None), default=None)
@@ -541,16 +574,7 @@ class Ledger:
         """
 
         def clear(connection: Connection, chosen: sa.ColumnElement[bool]) -> int:
-            where = sa.and_(record.c.lane == lane, record.c.acked_hash.is_not(None), chosen)
-            now = self.clock()
-            values = {
-                "acked_hash": None,
-                "acked_at": None,
-                "may_have_reached": True,
-                "next_attempt_at": now,
-                "first_dirty_at": sa.func.coalesce(record.c.first_dirty_at, sa.literal(now, Utc)),
-            }
-            return _change(connection, where, values)
+            return withdraw_acknowledgement(connection, sa.and_(record.c.lane == lane, chosen), self.clock())
 
         return self._by_a_person(lane, keys, by, note, "clear-acknowledgement", clear)
 
@@ -582,6 +606,22 @@ class Ledger:
             return number
 
         return self.write(work)
+
+
+class _Hastened(Ledger):
+    _latest_due = FIRST_IN_LINE
+
+
+def withdraw_acknowledgement(connection: Connection, where: sa.ColumnElement[bool], now: datetime) -> int:
+    """Write down that Emarsys does not hold what it acknowledged of the records that `where` names."""
+    values = {
+        "acked_hash": None,
+        "acked_at": None,
+        "may_have_reached": True,
+        "next_attempt_at": now,
+        "first_dirty_at": sa.func.coalesce(record.c.first_dirty_at, sa.literal(now, Utc)),
+    }
+    return _change(connection, sa.and_(where, record.c.acked_hash.is_not(None)), values)
 
 
 def write_audit(connection: Connection, at: datetime, who: str, what: str, subject: str, detail: str) -> None:
@@ -760,11 +800,11 @@ def _change(connection: Connection, where: sa.ColumnElement[bool], values: Mappi
 
 
 def _claim(
-    lane: str, which: sa.ColumnElement[bool], limit: int, token: str, now: datetime, lease: timedelta
+    lane: str, which: sa.ColumnElement[bool], limit: int, token: str, due_by: datetime, until: datetime
 ) -> sa.UpdateBase:
     due = (
         sa.select(record.c.key)
-        .where(record.c.lane == lane, _CLAIMABLE, record.c.next_attempt_at <= now, which)
+        .where(record.c.lane == lane, _CLAIMABLE, record.c.next_attempt_at <= due_by, which)
         .order_by(record.c.next_attempt_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -778,7 +818,7 @@ def _claim(
             acked_at=None,
             inflight_hash=record.c.desired_hash,
             lease_token=token,
-            lease_until=now + lease,
+            lease_until=until,
         )
         .returning(record.c.key, record.c.payload, record.c.in_doubt_until, record.c.attempts)
     )

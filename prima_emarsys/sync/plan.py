@@ -25,12 +25,13 @@ from sqlalchemy.engine import Connection
 
 from prima_emarsys.sync.database import batches
 from prima_emarsys.sync.guard import Volume
+from prima_emarsys.sync.lanes import CONTACTS
 from prima_emarsys.sync.ledger import Desired, Ledger, Staged
 from prima_emarsys.sync.payload import canonical, json_objects
 from prima_emarsys.sync.schema import sync_record
 from prima_emarsys.warehouse import Warehouse
 
-LANE = "contacts"
+LANE = CONTACTS
 DESIRED, STAGED, ACKNOWLEDGED = "emarsys.contacts", "emarsys.contacts_staged", "emarsys.contacts_acknowledged"
 EXCLUDED = "emarsys.contacts_excluded"
 WITHDRAWN = "emarsys.contacts_withdrawn"
