@@ -14,12 +14,16 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from prima_emarsys.rules.events import event_id
+from prima_emarsys.site import EventKind
 from prima_emarsys.sync import lanes, schema
 from prima_emarsys.sync.database import wal_is_safe
 from prima_emarsys.sync.ledger import IS_FILTERED, IS_IN_DOUBT, IS_LEASED, IS_QUARANTINED, IS_SETTLED, Ledger
+from prima_emarsys.sync.outbox import CANCELLED, HELD, QUARANTINED, SENDING, SENT, WITHHELD
 from prima_emarsys.sync.retention import outdated
 
 record = schema.sync_record
+event = schema.outbox
 
 LATE = timedelta(minutes=15)
 """How long a lease may have ended before somebody should have taken its records back."""
@@ -41,6 +45,7 @@ def examine(ledger: Ledger, source_counts: Mapping[str, int] | None = None) -> l
         return [
             *_database(connection, ledger),
             *_books(connection, ledger),
+            *_events(connection, ledger),
             *_conservation(connection, ledger, source_counts or {}),
             *_sizes(connection, ledger),
         ]
@@ -94,6 +99,42 @@ def _books(connection: Connection, ledger: Ledger) -> Iterator[Check]:
     for name, condition in broken.items():
         number = connection.execute(sa.select(sa.func.count()).select_from(record).where(condition)).scalar_one()
         yield Check(name, number == 0, f"{number:,} records break it")
+
+
+IDS_LOOKED_AT = 10_000
+"""Events, the latest ones, whose id is made again from the fact."""
+
+
+def _events(connection: Connection, ledger: Ledger) -> Iterator[Check]:
+    state = event.c.state
+    uncaused = sa.or_(event.c.code.is_(None), event.c.owner.is_(None))
+    broken = {
+        "every event that ended has its time, its cause and its owner": sa.or_(
+            sa.and_(state.in_((SENT, WITHHELD, CANCELLED)), event.c.finished_at.is_(None)),
+            sa.and_(state == SENT, event.c.accepted_at.is_(None)),
+            sa.and_(state.in_((WITHHELD, CANCELLED)), uncaused),
+            sa.and_(state.in_((HELD, QUARANTINED)), sa.or_(uncaused, event.c.waiting_since.is_(None))),
+        ),
+        "no event left before its contact was acknowledged": sa.and_(
+            event.c.first_sent_at.is_not(None),
+            sa.or_(event.c.contact_acked_at.is_(None), event.c.contact_acked_at > event.c.first_sent_at),
+        ),
+        "an event that is on its way has its holder, and no other has": (state == SENDING)
+        != event.c.lease_token.is_not(None),
+        "no event's lease outlives its end": event.c.lease_until < ledger.clock() - LATE,
+        "events that ended as sent or cancelled hold no payload": sa.and_(
+            state.in_((SENT, CANCELLED)), event.c.payload.is_not(None)
+        ),
+    }
+    for name, condition in broken.items():
+        number = connection.execute(sa.select(sa.func.count()).select_from(event).where(condition)).scalar_one()
+        yield Check(name, number == 0, f"{number:,} events break it")
+    latest = sa.select(event.c.event_id, event.c.kind, event.c.document, event.c.version).order_by(event.c.id.desc())
+    wrong = sum(
+        row.event_id != event_id(EventKind(row.kind), row.document, row.version)
+        for row in connection.execute(latest.limit(IDS_LOOKED_AT))
+    )
+    yield Check("one fact has one event id", wrong == 0, f"{wrong:,} events have another id than their fact")
 
 
 def _conservation(connection: Connection, ledger: Ledger, source_counts: Mapping[str, int]) -> Iterator[Check]:

@@ -18,7 +18,11 @@ SALES_POINTS = ("mid_seal", "after_seal", "before_send", "after_send", "before_a
 """Inside a sealing transaction · after its commit · after the commit that a file is being sent · after Emarsys
 answered · inside the accepting transaction · after its commit."""
 
-POINTS = (*LANE_POINTS, *SALES_POINTS)
+COLLECTING_POINTS = ("after_founding", "mid_collect", "after_collect")
+"""After new buyers have their person keys · inside the transaction that writes events and moves the cursors ·
+after its commit."""
+
+POINTS = (*LANE_POINTS, *SALES_POINTS, *COLLECTING_POINTS)
 
 _name, _, _count = os.environ.get("PRIMA_EMARSYS_FAILPOINT", "").partition(":")
 if _name and _name not in POINTS:

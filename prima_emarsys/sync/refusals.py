@@ -1,7 +1,7 @@
 """What a refusal code means for a record: who owns it, under which kind it is listed, whether a repeat cures it.
 
-Codes are Emarsys reply codes, and three of our own for records that we set aside ourselves. The kinds themselves are
-in `prima_emarsys.finding`.
+Codes are Emarsys reply codes, and a few of our own for what we set aside ourselves. The kinds themselves are in
+`prima_emarsys.finding`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,14 @@ from prima_emarsys.finding import KINDS, Owner
 POISON = "poison"
 DIFFERS = "differs"
 TOO_LARGE = "too-large"
+
+NO_SUCH_CONTACT = "2008"
+NO_OPT_IN = "no-opt-in"
+EVENT_MISSING = "event-missing"
+UNKNOWN_EVENT = "5001"
+NO_PROGRAM = "5005"
+"""Of order events: the contact is not there; it wants no marketing; no event of that name, or of that id, exists in
+Emarsys; no program listens to it."""
 
 POISON_LOSSES = 3
 """After so many lost leases a record is sent alone; if that ends the process too, it is set aside."""
@@ -28,6 +36,8 @@ class Treatment:
     kind: str
     repeats: bool = False
     """The refusal is known to vanish on a repeat; only the third one counts."""
+    of_all: bool = False
+    """It is about what the call is for, not about a record in it, so that no culprit is looked for."""
 
     @property
     def owner(self) -> Owner:
@@ -45,6 +55,28 @@ _TREATMENTS = {
 }
 
 
+_EVENT_TREATMENTS = {
+    # Somebody deleted the contact in Emarsys; it is made again, and then the event goes.
+    NO_SUCH_CONTACT: Treatment("event-refused", repeats=True),
+    "2010": Treatment("duplicate-in-emarsys"),
+    NO_PROGRAM: Treatment("event-not-connected", of_all=True),
+    UNKNOWN_EVENT: Treatment("event-missing", of_all=True),
+    EVENT_MISSING: Treatment("event-missing", of_all=True),
+    TOO_LARGE: Treatment("event-too-large"),
+    POISON: Treatment("event-poison"),
+}
+
+
 def treatment(code: str) -> Treatment:
     """The treatment of a refusal `code`; a code that nobody listed belongs to the owners of the data."""
     return _TREATMENTS.get(code, Treatment("contact-refused"))
+
+
+def event_treatment(code: str) -> Treatment:
+    """The same for an order event."""
+    return _EVENT_TREATMENTS.get(code, Treatment("event-refused"))
+
+
+def is_of_all(code: str) -> bool:
+    """Whether halving a batch that was refused with `code` would find nobody: every record of it is refused alike."""
+    return event_treatment(code).of_all

@@ -2,7 +2,7 @@
 
 Only tables belong here. What moves rows between states is in `ledger` and `lanes`; the steps from an older ledger to
 this shape are in `migrations`. All times are timezone-aware UTC. The tables hold keyed hashes and business keys;
-personal data stands only in `sync_record.payload`, and only until Emarsys has acknowledged it.
+personal data stands only in `sync_record.payload` and `outbox.payload`, and only until Emarsys has acknowledged it.
 """
 
 from __future__ import annotations
@@ -219,6 +219,12 @@ person_link = sa.Table(
     ),
     sa.Column("reason", sa.Text, nullable=False, doc="Why: founded, same e-mail, merged …"),
     sa.Column("linked_at", Utc, nullable=False, doc="Since when."),
+    sa.Column(
+        "email_hash",
+        sa.Text,
+        index=True,
+        doc="Keyed hash of the account's normalised e-mail: whom another account with that address belongs to.",
+    ),
     info=_kept(Retention("As long as the person: later orders follow it.")),
 )
 """One row an account of Prima: the person to whom it belongs, and why."""
@@ -340,6 +346,80 @@ sales_line = sa.Table(
 )
 """One row a line of a sealed file. A version of a line belongs to one file for ever; what Emarsys holds of a line is
 the sum of its versions in accepted files."""
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, doc="In the order in which the facts were written down."),
+    sa.Column("event_id", sa.Text, nullable=False, unique=True, doc="Of the fact, for ever; Emarsys's `trigger_id`."),
+    sa.Column("kind", sa.Text, nullable=False, doc="What happened: one of the kinds of order events."),
+    sa.Column("document", sa.Text, nullable=False, doc="The record of Prima that shows it, as `entity|company|code`."),
+    sa.Column("version", sa.Text, nullable=False, doc="Digest of what that record says."),
+    sa.Column("aggregate", sa.Text, nullable=False, doc="The order; its events go one after the other."),
+    sa.Column("depends_on", sa.Text, doc="Key of the contact that must be acknowledged first. Null: not known yet."),
+    sa.Column("payload", sa.LargeBinary, doc="What a template reads, as JSON. Dropped when nothing more happens."),
+    sa.Column(
+        "state",
+        sa.Text,
+        nullable=False,
+        doc="pending, sending, sent, held, quarantined, withheld or cancelled.",
+    ),
+    sa.Column("code", sa.Text, doc="Why it is not sent: a reply code of Emarsys, or a word of ours."),
+    sa.Column("cause", sa.Text, doc="The same for a person, masked."),
+    sa.Column("owner", sa.Text, doc="Who decides, or is told. Null while it goes its way."),
+    sa.Column("lease_token", sa.Text, doc="The claim that is sending it. Null: nobody."),
+    sa.Column("lease_until", Utc, doc="When the claim ends by itself."),
+    sa.Column("lease_losses", sa.Integer, nullable=False, doc="Leases that ended without an answer."),
+    sa.Column("attempts", sa.Integer, nullable=False, doc="Calls that did not answer for it."),
+    sa.Column("disputes", sa.Integer, nullable=False, doc="Refusals that a repeat was to cure."),
+    sa.Column("next_attempt_at", Utc, nullable=False, doc="It is not sent before this."),
+    sa.Column("doubtful_since", Utc, doc="Since when it may have been taken without our knowing."),
+    sa.Column("dated_at", Utc, nullable=False, doc="When it happened, by the document's own date."),
+    sa.Column("happened_at", Utc, nullable=False, doc="When Prima wrote the rows that show it."),
+    sa.Column("seen_at", Utc, nullable=False, doc="When we read them."),
+    sa.Column("queued_at", Utc, nullable=False, doc="When it was written down here."),
+    sa.Column(
+        "contact_acked_at", Utc, doc="The acknowledgement of its contact, as it stood when the event first went."
+    ),
+    sa.Column("first_sent_at", Utc, doc="When it was first on its way."),
+    sa.Column("accepted_at", Utc, doc="When Emarsys accepted it."),
+    sa.Column("waiting_since", Utc, doc="Since when it waits for a person: held or quarantined."),
+    sa.Column("finished_at", Utc, doc="Since when nothing more happens to it: sent, withheld or cancelled."),
+    sa.Index(
+        "ix_outbox_due",
+        "kind",
+        "next_attempt_at",
+        sqlite_where=sa.text("state = 'pending'"),
+        postgresql_where=sa.text("state = 'pending'"),
+    ),
+    sa.Index("ix_outbox_aggregate", "aggregate", "dated_at"),
+    sa.Index("ix_outbox_accepted_at", "accepted_at"),
+    sa.Index(
+        "ix_outbox_lease",
+        "lease_token",
+        sqlite_where=sa.text("lease_token IS NOT NULL"),
+        postgresql_where=sa.text("lease_token IS NOT NULL"),
+    ),
+    info=_kept(
+        Retention(
+            "Long after a re-read could bring the fact up again (30 days), so that an id stays used; a season to look "
+            "back on for latency. What waits is kept.",
+            days=100,
+            since="finished_at",
+        )
+    ),
+)
+"""One row a fact about an order that Emarsys is to hear of, and what became of it."""
+
+source_cursor = sa.Table(
+    "source_cursor",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True, doc="Who reads what, for example `events/sales_order`."),
+    sa.Column("mark", sa.Text, nullable=False, doc="How far it was read."),
+    sa.Column("moved_at", Utc, nullable=False, doc="When that was written down."),
+    info=_kept(Retention("One row a reader and entity.")),
+)
+"""How far Prima was read by those who write what they read into the ledger."""
 
 meta = sa.Table(
     "meta",
