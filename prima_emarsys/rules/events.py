@@ -124,6 +124,8 @@ def facts(rows: OrderRows, rules: SalesRules, confirmed: Collection[str] = ()) -
     amendment, which dates from when it was written and not from when the order was placed. A held order shows nothing,
     an order without lines is not there yet.
     """
+    in_order = sorted(rows.lines, key=lambda line: (len(line["line_number"]), line["line_number"]))
+    rows = replace(rows, lines=in_order)
     state = _State(rows)
     found: list[Fact] = []
     if rows.order is not None and rows.order["status"] != "held" and rows.lines:
