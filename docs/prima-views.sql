@@ -476,6 +476,8 @@ SELECT
         -- integer, required: Promised to orders.
     CAST(NULL AS INTEGER) AS "held",
         -- integer, required: Blocked (quality, reserve).
+    CAST(NULL AS INTEGER) AS "buffer",
+        -- integer: Kept back from sale in this warehouse, if the site does so.
     CAST(NULL AS DATE) AS "expected_on",
         -- date: Day on which more is expected; may lie in the past or be a placeholder.
     CAST(NULL AS TIMESTAMP) AS "changed_at"

@@ -80,13 +80,18 @@ def day_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class Entity:
-    """One table of the contract. `key` identifies a row for ever; `subject` groups entities into Dagster assets."""
+    """One table of the contract. `key` identifies a row for ever; `subject` groups entities into Dagster assets.
+
+    `derived`: no table of a site's Prima holds it, unless the site file names one. The web service answers it, or a
+    rule makes it of other entities.
+    """
 
     name: str
     subject: str
     meaning: str
     key: tuple[str, ...]
     columns: tuple[Column, ...] = field(repr=False)
+    derived: bool = False
 
     @cached_property
     def column(self) -> dict[str, Column]:
@@ -441,9 +446,31 @@ _ENTITIES = (
             _count("physical", "On the shelf.", least=None),
             _count("allocated", "Promised to orders.", least=None),
             _count("held", "Blocked (quality, reserve).", least=None),
+            _count("buffer", "Kept back from sale in this warehouse, if the site does so.", required=False),
             Column("expected_on", Type.DATE, "Day on which more is expected; may lie in the past or be a placeholder."),
             CHANGED,
         ),
+    ),
+    Entity(
+        "available_stock",
+        "stock",
+        "What can be sold of one SKU, over all sellable warehouses. Prima's web service answers exactly this and no "
+        "more; of `stock` and `warehouse` it follows by the rule of available to sell.",
+        ("company", "product", "matrix_1", "matrix_2", "matrix_3", "matrix_4"),
+        (
+            COMPANY,
+            _PRODUCT,
+            *_MATRIX,
+            _count("available", "Available to sell. Below 0 counts as 0.", least=None),
+            Column(
+                "expected_on",
+                Type.DATE,
+                "Day on which more is expected, told only while nothing is available; may lie in the past or be a "
+                "placeholder.",
+            ),
+            CHANGED,
+        ),
+        derived=True,
     ),
     Entity(
         "price",
@@ -480,6 +507,9 @@ _ENTITIES = (
 )
 
 ENTITIES: dict[str, Entity] = {entity.name: entity for entity in _ENTITIES}
+
+TABLES: dict[str, Entity] = {entity.name: entity for entity in _ENTITIES if not entity.derived}
+"""The entities that stand as tables in a site's Prima."""
 
 
 def entities_of(subject: str) -> list[Entity]:

@@ -155,7 +155,7 @@ class PrimaMap(_Model):
 
     def entity(self, name: str) -> EntityMap:
         """The site's map of one entity; names as in the contract where the file says nothing."""
-        return self.entities.get(name) or EntityMap()
+        return self.entities.get(name) or EntityMap(absent=ENTITIES[name].derived)
 
 
 class InternalRule(_Model):

@@ -19,7 +19,7 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from prima_emarsys.contract import ENTITIES, Column, Entity, Type
+from prima_emarsys.contract import ENTITIES, TABLES, Column, Entity, Type
 from prima_emarsys.site import Site
 
 _SQL_TYPES = {
@@ -156,7 +156,7 @@ def views_page() -> str:
         "-- write DATETIME2 for TIMESTAMP; Oracle and OpenEdge need a FROM at once (dual, SYSPROGRESS.SYSCALCTABLE).",
         "-- The reading role needs SELECT on these views and nothing else.",
     ]
-    for entity in ENTITIES.values():
+    for entity in TABLES.values():
         lines += ["", *_view(entity)]
     return "\n".join(lines) + "\n"
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from prima_emarsys.contract import ENTITIES
+from prima_emarsys.contract import TABLES
 from prima_emarsys.sandbox.world import build
 from prima_emarsys_tests.prima.tables import reader, whole
 
@@ -19,7 +19,7 @@ def test_every_row_of_the_world_is_read_or_reported_and_both_ways_of_reading_agr
     fast, cursor = reader(url, page_rows=500), reader(url, "cursor", page_rows=500)
     engine = sa.create_engine(url)
     kinds: Counter[str] = Counter()
-    for entity in ENTITIES.values():
+    for entity in TABLES.values():
         with engine.connect() as connection:
             stored = connection.scalar(sa.select(sa.func.count()).select_from(sa.table(entity.name)))
         pages = list(fast.everything(entity))

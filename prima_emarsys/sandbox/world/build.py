@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from prima_emarsys.contract import ENTITIES
+from prima_emarsys.contract import TABLES
 from prima_emarsys.sandbox.world.catalogue import WAREHOUSES, catalogue_tables, make_catalogue, stock_table
 from prima_emarsys.sandbox.world.clock import local
 from prima_emarsys.sandbox.world.columns import wall_seconds
@@ -118,7 +118,7 @@ def build(
             cases = make_cases(moves, _plain_accounts(first_people), handful=handful, now=wall)
             single.note_cases(cases | _natural_cases(first_people))
             moves.save()
-            rows = {entity: single.count(entity) for entity in ENTITIES}
+            rows = {entity: single.count(entity) for entity in TABLES}
         tell("done", 1.0)
         return WorldSummary(flavour, seed, now, rows, store.cases())
     finally:

@@ -307,7 +307,7 @@ def stock_table(catalogue: Catalogue, rng: np.random.Generator, now: datetime, o
     """Stock of every SKU. `open_units[warehouse, sku]` is what open orders still wait for: it is allocated.
 
     About a tenth of the SKUs is sold out, most of those with the day on which more is expected (sometimes in the past,
-    sometimes a far placeholder).
+    sometimes a far placeholder). The shop keeps one of every fifth SKU back for its window.
     """
     parts = []
     today = day_number(now.date())
@@ -335,6 +335,7 @@ def stock_table(catalogue: Catalogue, rng: np.random.Generator, now: datetime, o
                 physical=pa.array(physical),
                 allocated=pa.array(allocated),
                 held=pa.array(held),
+                buffer=pa.array(np.where(sku % 5 == 0, 1, 0), mask=np.full(count, warehouse != "SHOP")),
                 expected_on=dates(expected, mask=~(sold_out & (rng.random(count) < 0.7))),
                 changed_at=stamps(now_seconds - rng.integers(0, 40 * DAY, count)),
             )

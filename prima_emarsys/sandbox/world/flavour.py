@@ -15,7 +15,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
-from prima_emarsys.contract import ENTITIES, Column, Entity, Type
+from prima_emarsys.contract import TABLES, Column, Entity, Type
 
 FlavourName = Literal["contract", "openedge"]
 Encoded = dict[str, Any]
@@ -170,6 +170,6 @@ CONTRACT = Flavour(
     "contract",
     {
         name: Layout(entity, name, tuple(Plain(column, column.name) for column in entity.columns))
-        for name, entity in ENTITIES.items()
+        for name, entity in TABLES.items()
     },
 )

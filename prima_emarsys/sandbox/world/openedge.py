@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from prima_emarsys.contract import ENTITIES, Column, Entity, Type
+from prima_emarsys.contract import TABLES, Column, Entity, Type
 from prima_emarsys.sandbox.world.columns import pc
 from prima_emarsys.sandbox.world.flavour import Encoded, Flavour, Layout, Plain, Stand
 
@@ -278,7 +278,7 @@ def _layout(entity: Entity) -> Layout:
 
 OPENEDGE = Flavour(
     "openedge",
-    {name: _layout(entity) for name, entity in ENTITIES.items()},
+    {name: _layout(entity) for name, entity in TABLES.items()},
     schema="PUB",
     training_company=TRAINING_COMPANY,
 )

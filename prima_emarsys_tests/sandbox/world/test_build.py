@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from prima_emarsys.contract import ENTITIES
+from prima_emarsys.contract import ENTITIES, TABLES
 from prima_emarsys.sandbox.world import WorldSummary, build
 from prima_emarsys.sandbox.world.build import FEWEST
 from prima_emarsys.sandbox.world.nasty import BURST, CASES, TRIPPING_SURNAMES
@@ -56,7 +56,7 @@ def test_another_seed_gives_another_world(fresh_url: Callable[[], str]) -> None:
 def test_sqlite_and_postgresql_hold_the_same_facts(sqlite_url: str, postgres_url: str) -> None:
     for url in (sqlite_url, postgres_url):
         build(url, customers=400, seed=3, now=NOW)
-    for entity in ENTITIES.values():
+    for entity in TABLES.values():
         names = [column.name for column in entity.columns if column.name not in ("quantity", "value_excl_vat")]
         table = sa.table(entity.name, *map(sa.column, names))
         contents = []
@@ -82,7 +82,7 @@ def test_the_contract_flavour_has_the_contracts_tables_columns_and_indexes(url: 
     build(url, customers=FEWEST, now=NOW)
     engine = sa.create_engine(url)
     inspector = sa.inspect(engine)
-    for entity in ENTITIES.values():
+    for entity in TABLES.values():
         assert [column["name"] for column in inspector.get_columns(entity.name)] == [c.name for c in entity.columns]
         indexed = [index["column_names"] for index in inspector.get_indexes(entity.name)]
         assert list(entity.key) in indexed
@@ -99,14 +99,14 @@ def test_money_on_sqlite_is_text_with_four_decimals(world: tuple[str, WorldSumma
 
 def test_the_summary_counts_what_is_there(world: tuple[str, WorldSummary]) -> None:
     url, summary = world
-    for entity in ENTITIES:
+    for entity in TABLES:
         assert query(url, f"SELECT count(*) AS n FROM {entity}") == [{"n": summary.rows[entity]}]  # noqa: S608
     assert summary.rows["customer"] == 2_002
     assert 8 < summary.rows["sales_order_line"] / 2_000 < 12
 
 
 def test_keys_are_unique(world: tuple[str, WorldSummary]) -> None:
-    for entity in ENTITIES.values():
+    for entity in TABLES.values():
         key = ", ".join(entity.key)
         doubled = query(world[0], f"SELECT {key} FROM {entity.name} GROUP BY {key} HAVING count(*) > 1")  # noqa: S608
         assert doubled == [], entity.name
@@ -114,7 +114,7 @@ def test_keys_are_unique(world: tuple[str, WorldSummary]) -> None:
 
 def test_every_row_has_a_change_stamp_and_only_the_case_lies_in_the_future(world: tuple[str, WorldSummary]) -> None:
     url, summary = world
-    for entity in ENTITIES:
+    for entity in TABLES:
         missing = query(url, f"SELECT count(*) AS n FROM {entity} WHERE changed_at IS NULL")  # noqa: S608
         assert missing == [{"n": 0}], entity
     ahead = query(url, "SELECT order_number FROM sales_order WHERE changed_at > '2026-10-05 13:00:00.000000'")

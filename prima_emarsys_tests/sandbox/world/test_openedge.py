@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from prima_emarsys.contract import ENTITIES
+from prima_emarsys.contract import ENTITIES, TABLES
 from prima_emarsys.prima.sql import Mark, SqlReader
 from prima_emarsys.sandbox.world import build, tick
 from prima_emarsys.sandbox.world.openedge import OPENEDGE
@@ -73,7 +73,7 @@ def test_the_example_reads_the_same_facts_as_the_contract(url: str, twin_url: st
     openedge_world = build(twin_url, customers=400, seed=2, now=NOW, flavour="openedge")
     assert plain_world.rows == openedge_world.rows
     assert plain_world.cases == openedge_world.cases
-    for entity in ENTITIES:
+    for entity in TABLES:
         plain, openedge = everything(url, CONTRACT_SITE, entity), everything(twin_url, example_for(url), entity)
         assert plain == openedge, entity
         assert plain[0], entity
@@ -107,7 +107,7 @@ def test_a_deleted_row_stays_with_a_mark_and_is_read_as_gone(sqlite_url: str) ->
 
 def test_the_site_file_maps_every_column_as_the_flavour_keeps_it() -> None:
     site = load_site(EXAMPLE)
-    assert set(site.prima.entities) == set(ENTITIES)
+    assert set(site.prima.entities) == set(TABLES)
     for name, layout in OPENEDGE.layouts.items():
         mapped = site.prima.entity(name)
         assert mapped.table == layout.table
