@@ -21,7 +21,7 @@ from prima_emarsys.sandbox.world.orders import Numbers
 from prima_emarsys.sandbox.world.store import Row, Rows
 
 COMPANY = "1"
-"""Moves happen in the large company."""
+"""What happens by itself happens in the large company; an order that is handed in may be another company's."""
 _PENNY = Decimal("0.01")
 
 
@@ -52,7 +52,10 @@ class Moves:
     # -- accounts -------------------------------------------------------------------------------------------------
 
     def open_account(self, person: Row | None = None) -> Row:
-        """A web order without an account code opens an account: for a new shopper, or again for a known `person`."""
+        """A web order without an account code opens an account: for a new shopper, or again for a known `person`.
+
+        A person may be of another company than the large one.
+        """
         code = f"{self._next_account:010d}"
         self._next_account += 1
         if person is None:
@@ -61,7 +64,7 @@ class Moves:
             address = f"{forename}.{surname}{int(code)}@{self.rng.choice(words.MAIL_DOMAINS)}".lower()
             person = {"forename": forename, "surname": surname, "email": address}
         account: Row = {
-            "company": COMPANY,
+            "company": person.get("company", COMPANY),
             "customer_code": code,
             "account_name": f"{person['forename']} {person['surname']}",
             **{name: person.get(name) for name in ("title", "forename", "surname", "email", "phone", "mobile")},
@@ -76,14 +79,14 @@ class Moves:
             "changed_at": self.stamp,
         }
         self.rows.write("customer", account)
-        self.rows.write("customer_address", self._address(code))
+        self.rows.write("customer_address", self._address(account))
         return account
 
-    def _address(self, code: str) -> Row:
+    def _address(self, account: Row) -> Row:
         postcode = f"{self.rng.choice(words.POST_AREAS)}{self.rng.integers(1, 20)} 1{self.rng.choice(words.POST_ENDS)}"
         return {
-            "company": COMPANY,
-            "customer_code": code,
+            "company": account["company"],
+            "customer_code": account["customer_code"],
             "address_number": "1",
             "address_type": "Invoice",
             "line_1": f"{self.rng.integers(1, 180)} {self.rng.choice(words.STREETS)}",
@@ -102,7 +105,7 @@ class Moves:
 
     def move_house(self, account: Row) -> Row:
         """Another invoice address under the same number."""
-        address = self._address(account["customer_code"]) | {"company": account["company"]}
+        address = self._address(account)
         self.rows.rewrite("customer_address", address)
         return address
 
@@ -145,15 +148,17 @@ class Moves:
         picked: list[Row] = []
         while len(picked) < count:
             sku = self._skus[int(self.rng.integers(len(self._skus)))]
-            if self._price(sku["product"]) is not None:
+            if self.price(sku["product"]) is not None:
                 picked.append(sku)
         return picked
 
-    def _price(self, product: str) -> Decimal | None:
-        valid = [price for price in self._prices[product] if price["valid_from"] <= self.at.date()]
+    def price(self, product: str) -> Decimal | None:
+        """What the large company asks for one of a style with VAT, if it sells it at this moment."""
+        valid = [price for price in self._prices.get(product, ()) if price["valid_from"] <= self.at.date()]
         return max(valid, key=lambda price: price["valid_from"])["price_incl_vat"] if valid else None
 
-    def _without_vat(self, value: Decimal, product: str) -> Decimal:
+    def without_vat(self, value: Decimal, product: str = "") -> Decimal:
+        """A value less VAT: children's shoes are zero-rated, all else is not."""
         return value if product in self._zero_rated else (value / Decimal("1.2")).quantize(_PENNY, ROUND_HALF_UP)
 
     def place_order(
@@ -179,10 +184,10 @@ class Moves:
             "order_email": account["email"],
             "exchange_credit_number": paid_by,
         }
-        self.rows.write("sales_order", order)
+        lines: list[Row] = []
         for index, sku in enumerate(skus, 1):
             product = sku["product"]
-            full = quantity * (self._price(product) or Decimal(0))
+            full = quantity * (self.price(product) or Decimal(0))
             value = Decimal(0) if free else full
             line = common | {
                 "line_number": str(index),
@@ -192,17 +197,25 @@ class Moves:
                 "quantity_cancelled": 0,
                 "quantity_despatched": 0,
                 "value_incl_vat": value,
-                "value_excl_vat": self._without_vat(value, product),
+                "value_excl_vat": self.without_vat(value, product),
                 "discount_incl_vat": full - value,
                 "warehouse": "MAIN",
                 "due_on": (self.at + timedelta(days=3)).date(),
                 "cancelled_at": None,
             }
-            self.rows.write("sales_order_line", line)
-            self._stock(line, allocated=quantity)
+            lines.append(line)
         fee = Decimal("4.95")
         charge = {"charge_number": "1", "charge_code": "RM48", "value_incl_vat": fee}
-        self.rows.write("order_charge", common | charge | {"value_excl_vat": self._without_vat(fee, "")})
+        return self.accept_order(order, lines, [common | charge | {"value_excl_vat": self.without_vat(fee)}])
+
+    def accept_order(self, order: Row, lines: Sequence[Row], charges: Sequence[Row]) -> Row:
+        """Write an order with its lines and charges; what the lines order is allocated. Returns the header."""
+        self.rows.write("sales_order", order)
+        for line in lines:
+            self.rows.write("sales_order_line", line)
+            self._stock(line, allocated=line["quantity"])
+        for charge in charges:
+            self.rows.write("order_charge", charge)
         return order
 
     def lines(self, order: Row) -> list[Row]:
@@ -331,7 +344,7 @@ class Moves:
             "order_number": named,
             "quantity": 0,
             "value_incl_vat": value,
-            "value_excl_vat": self._without_vat(value, ""),
+            "value_excl_vat": self.without_vat(value),
             "changed_at": self.stamp,
         }
         if came and order:
@@ -341,7 +354,7 @@ class Moves:
                 "order_line_number": came["order_line_number"],
                 "return_number": came["return_number"],
                 "quantity": came["quantity"],
-                "value_excl_vat": self._without_vat(value, sold["product"]),
+                "value_excl_vat": self.without_vat(value, sold["product"]),
             }
         self.rows.write("credit_note", note)
         self.rows.write("credit_note_line", line)

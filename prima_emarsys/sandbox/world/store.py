@@ -267,6 +267,13 @@ class Rows:
             table.update().where(leading <= bound).values(self._encoded(entity, {"changed_at": at}))
         )
 
+    def begin_moves(self) -> dict[str, str]:
+        """What the sandbox noted, with the world held until the end: no other move takes the same next number."""
+        # A write at first, so that both databases lock before anything is read.
+        self._connection.execute(_world.update().values(value=_world.c.value))
+        noted = self._connection.execute(sa.select(_world.c.name, _world.c.value))
+        return {name: value for name, value in noted}
+
     def note(self, **values: object) -> None:
         """Keep values in `sandbox_world`."""
         for name, value in values.items():

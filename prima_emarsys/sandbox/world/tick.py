@@ -56,7 +56,7 @@ def tick(
     wall = local(now)
     with open_world(url) as store, store.rows() as rows:
         rng = np.random.default_rng([seed, int(now.timestamp())])
-        moves = Moves(rows, rng, wall, store.settings())
+        moves = Moves(rows, rng, wall, rows.begin_moves())
         moves.stamp = wall - late
         # Nobody can despatch a quantity of "x".
         scene = _Scene(moves, {key.split("|")[1] for key in store.cases().get("text-where-a-number-belongs", [])})
