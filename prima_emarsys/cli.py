@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.box import SIMPLE
@@ -27,6 +27,9 @@ from prima_emarsys.sync.doctor import examine
 from prima_emarsys.sync.exceptions import open_exceptions
 from prima_emarsys.sync.plan import LANE, changes, explain, make_plan
 from prima_emarsys.warehouse import WarehouseBusyError
+
+if TYPE_CHECKING:
+    from prima_emarsys.sandbox.prima.envelope import Style
 
 console = Console(highlight=False)
 _EXPLAINED = (
@@ -256,6 +259,23 @@ def sandbox_tick(folder: Path, changes: int, url: str | None) -> None:
     now = datetime.now(UTC)
     facts = tick(url or f"sqlite:///{folder / 'prima.sqlite'}", now=now, changes=changes, seed=int(now.timestamp()))
     table("What happened", ["kind", "record"], [[fact.kind, fact.key] for fact in facts])
+
+
+@sandbox.command("prima")
+@_folder
+@click.option("--port", default=8086, show_default=True)
+@click.option(
+    "--style", type=click.Choice(["rpc-literal", "rpc-encoded", "document-literal"]), default="rpc-literal",
+    show_default=True, help="SOAP format of the service.",
+)  # fmt: skip
+@click.option("--url", help="Database of the world, if not in the folder.")
+def sandbox_prima(folder: Path, port: int, style: Style, url: str | None) -> None:
+    """Serve the world's web service until interrupted. Faults are switched at /sandbox/faults."""
+    from prima_emarsys.sandbox.prima.server import LocalPrima
+
+    with LocalPrima(url or f"sqlite:///{folder / 'prima.sqlite'}", style=style, port=port) as prima:
+        console.print(f"Prima's web service: {prima.wsdl}   (Ctrl-C ends it)", soft_wrap=True)
+        prima.wait()
 
 
 @sandbox.command("emarsys")

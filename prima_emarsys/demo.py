@@ -28,6 +28,7 @@ from prima_emarsys.defs.showing import FLOW
 from prima_emarsys.project import Project
 from prima_emarsys.sandbox.emarsys.faults import Faults
 from prima_emarsys.sandbox.emarsys.server import LocalEmarsys
+from prima_emarsys.sandbox.prima.server import LocalPrima
 from prima_emarsys.sandbox.world import build, tick
 from prima_emarsys.settings import DEFAULT_SITE, load_settings
 from prima_emarsys.sync.exceptions import open_exceptions
@@ -42,17 +43,22 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @contextmanager
 def sandbox(folder: Path, port: int = 0) -> Iterator[tuple[LocalEmarsys, dict[str, str]]]:
-    """The local Emarsys running, and the environment that points the project at the sandbox."""
+    """The local Emarsys and the web service of the folder's world running, and the environment that points there."""
     folder = folder.absolute()
     key_file = folder / "hash.key"
     if not key_file.exists():
         key_file.write_text(secrets.token_hex(32))
         key_file.chmod(0o600)
-    with LocalEmarsys(folder / "emarsys", port=port) as emarsys:
+    world = f"sqlite:///{folder / 'prima.sqlite'}"
+    with (
+        LocalEmarsys(folder / "emarsys", port=port) as emarsys,
+        LocalPrima(world, port=port + 1 if port else 0) as prima,
+    ):
         yield (
             emarsys,
             {
-                "PRIMA_URL": f"sqlite:///{folder / 'prima.sqlite'}",
+                "PRIMA_URL": world,
+                "PRIMA_WSDL": prima.wsdl,
                 "PRIMA_EMARSYS_HOME": str(folder),
                 "PRIMA_EMARSYS_HASH_KEY_FILE": str(key_file),
                 "EMARSYS_URL": emarsys.url,
@@ -250,7 +256,9 @@ def run_dev(console: Console, folder: Path, customers: int, every: timedelta, po
     home.mkdir(exist_ok=True)
     shutil.copy(Path("dagster.yaml"), home / "dagster.yaml")
     with sandbox(folder, port=8085) as (emarsys, environment):
-        console.print(f"Local Emarsys: {emarsys.url}   Dagster: http://127.0.0.1:{port}   (Ctrl-C ends both)")
+        service = environment["PRIMA_WSDL"]
+        console.print(f"Local Emarsys: {emarsys.url}   Prima's web service: {service}")
+        console.print(f"Dagster: http://127.0.0.1:{port}   (Ctrl-C ends all)")
         over = threading.Event()
         world = threading.Thread(target=_turn, args=(url, every, over, console), daemon=True)
         if every:

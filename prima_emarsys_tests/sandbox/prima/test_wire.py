@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import closing
+
 import pytest
 import requests
 from defusedxml.ElementTree import fromstring
@@ -129,3 +135,21 @@ def test_it_can_be_served_on_a_port_of_choice_and_again_after_it_ended(world: st
 def test_a_database_without_a_world_is_refused() -> None:
     with pytest.raises(LookupError, match="holds no world"), LocalPrima("sqlite:////dev/null"):
         pass
+
+
+def test_the_command_serves_a_world_until_it_is_told_to_end(world: str) -> None:
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "prima_emarsys.cli", "sandbox", "prima", "--port", str(port), "--url", world]
+    served = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert served.stdout is not None
+        address = f"http://127.0.0.1:{port}/wsasandbox/wsasandbox/wsdl?targetURI=urn:omlink"
+        assert address in served.stdout.readline()
+        assert requests.get(address, timeout=10).status_code == 200
+        served.send_signal(signal.SIGINT)
+        assert served.wait(timeout=20) == 0
+    finally:
+        served.kill()
+        served.communicate()
