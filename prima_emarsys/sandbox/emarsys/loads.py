@@ -92,7 +92,7 @@ def read_folder(account: Account, folder: Path) -> list[LoadReport]:
     """Read and load the complete batch files of a folder that are new; the report of each."""
     failed = []
     for path in sorted(folder.iterdir()):
-        if not path.name.endswith(FINISHED) or path.name.startswith("."):
+        if not path.is_file() or not path.name.endswith(FINISHED) or path.name.startswith("."):
             continue
         body = path.read_bytes()
         try:
