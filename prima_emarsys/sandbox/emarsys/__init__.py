@@ -24,6 +24,11 @@ How it is used, in a test or a demonstration (`server.LocalEmarsys`; the same by
         emarsys.buyers()  # [Buyer]: contact (None: invented), identifiers, turnover, purchases
         emarsys.sales()  # [Sale]: every loaded row
 
+        # Events: what marketing set up, and who was mailed what, when (to the microsecond).
+        number = emarsys.add_event("order_confirmed")
+        emarsys.connect_event(number, connected=False)  # no program listens: 5005
+        emarsys.mailings("order_confirmed")  # [Mailing]: at, event, contact, external_id, trigger_id, data
+
         # What goes wrong, on which paths (`faults`); sales data is struck by patterns that begin with "hapi" only.
         emarsys.faults = Faults(Fault(kind="drop", applied=True, path="hapi/*/sales-data/api", calls=1))
         emarsys.faults = Faults(Fault(kind="reset", path="hapi/*/sales-data/api"))  # while the body is on its way

@@ -11,6 +11,8 @@ the loopback only.
 | `GET/POST/DELETE /sandbox/contacts` | contacts by `?by=string_id` · seed `[{string_id: value}]` without any check, doubles included · forget all |
 | `POST /sandbox/fields`, `PATCH /sandbox/fields/{string_id}` | add a custom field with `indexed` and `choices` · change these |
 | `GET /sandbox/triggers` | who was triggered (`?event=` one event only) |
+| `GET /sandbox/mailings` | who was mailed what and when (`?event=` by name, one event only) |
+| `GET/POST /sandbox/events` | external events · create one: `{"name": "…", "connected": true}` |
 | `PATCH /sandbox/events/{id}` | `{"connected": false}`: nothing listens to the event any more |
 | `GET/POST /sandbox/sales/loads` | what became of every sales file · load what was accepted |
 | `POST /sandbox/sales/batches` | `{"folder": "…"}`: read and load the new batch files of a folder |
@@ -38,7 +40,9 @@ from prima_emarsys.sandbox.emarsys import loads
 from prima_emarsys.sandbox.emarsys.account import Account
 from prima_emarsys.sandbox.emarsys.counters import Counters
 from prima_emarsys.sandbox.emarsys.faults import Fault, Faults
+from prima_emarsys.sandbox.emarsys.mailings import mailings
 from prima_emarsys.sandbox.emarsys.settings import Settings
+from prima_emarsys.sandbox.emarsys.store import Event
 from prima_emarsys.sandbox.emarsys.system_fields import REGISTRATION_DATE
 from prima_emarsys.sandbox.emarsys.values import ContactField, Stored, Type
 
@@ -116,6 +120,13 @@ def change_field(
     return changed
 
 
+def add_event(account: Account, name: str, *, connected: bool = True) -> Event:
+    """Create an external event, as marketing would. Raises `ValueError` if the name is taken."""
+    if (event := account.store.add_event(name, connected)) is None:
+        raise ValueError(f"there is an external event {name!r}")
+    return event
+
+
 class _FaultsWanted(BaseModel):
     model_config = ConfigDict(extra="forbid")
     named: list[str] = []
@@ -136,6 +147,12 @@ class _FieldChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
     indexed: bool | None = None
     choices: dict[str, str] | None = None
+
+
+class _EventWanted(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    connected: bool = True
 
 
 class _EventChange(BaseModel):
@@ -191,6 +208,15 @@ def routes(account: Account) -> list[BaseRoute]:
         event = request.query_params.get("event")
         return [asdict(one) for one in account.store.triggers(int(event) if event else None)]
 
+    def mailed(request: Request, _: bytes) -> Any:
+        return mailings(account, request.query_params.get("event"))
+
+    def events(request: Request, body: bytes) -> Any:
+        if request.method == "POST":
+            wanted = _EventWanted.model_validate_json(body)
+            return add_event(account, wanted.name, connected=wanted.connected)
+        return account.store.events()
+
     def one_event(request: Request, body: bytes) -> Any:
         number = request.path_params["number"]
         account.store.connect_event(number, _EventChange.model_validate_json(body).connected)
@@ -220,6 +246,8 @@ def routes(account: Account) -> list[BaseRoute]:
         _route("/fields", fields, "POST"),
         _route("/fields/{string_id}", one_field, "PATCH"),
         _route("/triggers", triggers, "GET"),
+        _route("/mailings", mailed, "GET"),
+        _route("/events", events, "GET", "POST"),
         _route("/events/{number:int}", one_event, "PATCH"),
         _route("/sales/loads", sales_loads, "GET", "POST"),
         _route("/sales/batches", sales_batches, "POST"),

@@ -2,19 +2,20 @@
 
 A `trigger_id` is processed once for an event: a repeat answers as the first did and triggers nobody. The window within
 which Emarsys remembers it is not published; here it is for ever, and it is kept for each event by itself (our choice).
-Triggering never creates a contact.
+Triggering never creates a contact. What was triggered is seen in `mailings`.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import Any
+
+import orjson
 
 from prima_emarsys.sandbox.emarsys.account import Call
 from prima_emarsys.sandbox.emarsys.contacts import MOST_ROWS, Errors
 from prima_emarsys.sandbox.emarsys.replies import Refusal
-from prima_emarsys.sandbox.emarsys.store import Event, Key, Trigger
+from prima_emarsys.sandbox.emarsys.store import Event, Key, Trigger, now
 from prima_emarsys.sandbox.emarsys.system_fields import EMAIL
 
 _EVENT_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
@@ -69,7 +70,7 @@ def _trigger(
     call: Call, event: Event, key: Key, rows: list[dict[str, Any]]
 ) -> tuple[list[str], list[tuple[str, int, str]]]:
     """Numbers of the contacts that were triggered (or had been), and (external id, code, text) of the others."""
-    account, now = call.account, datetime.now(UTC).isoformat()
+    account, settings = call.account, call.account.settings
     ids: list[str] = []
     refused: list[tuple[str, int, str]] = []
     with account.store.transaction():
@@ -83,8 +84,10 @@ def _trigger(
                 refused.append((external_id, *fault))
             elif event_time is not None and not _EVENT_TIME.fullmatch(str(event_time)):
                 refused.append((external_id, 5010, "Invalid event time format."))
-            elif not isinstance(row.get("data") or {}, dict):
+            elif not isinstance(data := row.get("data") or {}, dict):
                 refused.append((external_id, 5011, "Event data is not an object."))
+            elif settings.large_event_data == "refuse" and len(orjson.dumps(data)) > settings.interactions_bytes:
+                refused.append((external_id, 5008, "Event data is too large for Interactions."))
             elif not there:
                 refused.append((external_id, 2008, f"No contact found with the external id: {key} - {external_id}"))
             elif len(there) > 1:
@@ -93,8 +96,9 @@ def _trigger(
                 number = there[0][0]
                 trigger_id = str(row["trigger_id"]) if row.get("trigger_id") else None
                 ids.append(str(number))
-                data = row.get("data") or {}
-                if account.store.log_trigger(Trigger(now, event.id, number, external_id, trigger_id, event_time, data)):
+                if account.store.log_trigger(
+                    Trigger(now(), event.id, number, external_id, trigger_id, event_time, data)
+                ):
                     account.counters.triggers_fired += 1
                 else:
                     account.counters.triggers_repeated += 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from sqlite3 import Connection
 from typing import Literal, get_args
@@ -18,7 +18,7 @@ from typing import Literal, get_args
 import orjson
 
 from prima_emarsys.sandbox.emarsys.sales_file import SCALE, Route, SalesHeader, SalesRow
-from prima_emarsys.sandbox.emarsys.store import Store
+from prima_emarsys.sandbox.emarsys.store import Store, now
 
 Status = Literal["In Progress", "Full", "Partial", "Failed"]
 
@@ -272,8 +272,3 @@ def _header(columns: str, names: str) -> SalesHeader:
 
 def _unscaled(amount: int) -> Decimal:
     return Decimal(amount).scaleb(-SCALE)
-
-
-def now() -> str:
-    """This moment as the sandbox writes it: UTC, to the microsecond."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")

@@ -24,6 +24,7 @@ from prima_emarsys.sandbox.emarsys.account import Account
 from prima_emarsys.sandbox.emarsys.app import create_app
 from prima_emarsys.sandbox.emarsys.counters import Counters
 from prima_emarsys.sandbox.emarsys.faults import Faults
+from prima_emarsys.sandbox.emarsys.mailings import Mailing, mailings
 from prima_emarsys.sandbox.emarsys.mischief import TRANSPORT
 from prima_emarsys.sandbox.emarsys.sales import Buyer, LoadReport, Sale
 from prima_emarsys.sandbox.emarsys.settings import Settings
@@ -235,8 +236,16 @@ class LocalEmarsys:
         """Who was triggered, oldest first; of one event or of all."""
         return self._store.triggers(event)
 
+    def mailings(self, event: str | None = None) -> list[Mailing]:
+        """Who was mailed what and when, oldest first; for one event (by name) or for all."""
+        return mailings(self._account, event)
+
+    def add_event(self, name: str, *, connected: bool = True) -> int:
+        """Create an external event, as marketing would; its number. `ValueError` if the name is taken."""
+        return admin.add_event(self._account, name, connected=connected).id
+
     def connect_event(self, event: int, connected: bool) -> None:
-        """Say whether a program listens to an event."""
+        """Say whether a program listens to an event; triggering one without is refused with 5005."""
         self._store.connect_event(event, connected)
 
     def load_sales(self) -> list[LoadReport]:

@@ -43,6 +43,8 @@ class Settings(BaseModel):
     trigger_bytes: int = 1_000_000
     other_bytes: int = 10_000_000
 
+    interactions_bytes: int = 100_000
+    """Of one contact's event data. Above it, data goes to automation and e-mail, and not to Interactions."""
     sales_bytes: int = 100_000_000
     """Of a sales file as it is sent; no limit is published. Our choice."""
 
@@ -60,6 +62,8 @@ class Settings(BaseModel):
     """Two rows of one key in a batch: both are applied in order, or only the first is. Our choice."""
     over_long_text: Literal["refuse", "truncate"] = "refuse"
     """Text above the field's length (60 or 255 characters): 2007, or cut. Our choice."""
+    large_event_data: Literal["mail-only", "refuse"] = "mail-only"
+    """Whether event data that is too large for Interactions is accepted all the same, or refused with 5008."""
     getdata_without_fields: Literal["none", "all"] = "none"
     """Sources disagree on what `getdata` returns when no fields are named."""
     field_slots: int = 300

@@ -70,6 +70,7 @@ class Trigger:
     """One triggering of an external event for one contact, as it was processed (repeats of a `trigger_id` are not)."""
 
     at: str
+    """When it was accepted: ISO 8601 in UTC, to the microsecond."""
     event: int
     contact: int
     external_id: str
@@ -267,15 +268,15 @@ class Store:
         """The external event of that number, if there is one."""
         return next((event for event in self.events() if event.id == number), None)
 
-    def add_event(self, name: str) -> Event | None:
+    def add_event(self, name: str, connected: bool = True) -> Event | None:
         """Store a new event; `None` if the name is taken."""
         created = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
         with self._lock:
             row = self._db.execute(
-                "INSERT INTO event (name, created, connected) VALUES (?, ?, 1) ON CONFLICT DO NOTHING RETURNING id",
-                (name, created),
+                "INSERT INTO event (name, created, connected) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
+                (name, created, connected),
             ).fetchone()
-        return Event(row[0], name, created, True) if row else None
+        return Event(row[0], name, created, connected) if row else None
 
     def connect_event(self, number: int, connected: bool) -> None:
         """Say whether a program listens to the event."""
@@ -351,6 +352,11 @@ class Store:
             )
             for number, name, string_id, application_type, custom, read_only, indexed, choices in rows
         }  # fmt: skip
+
+
+def now() -> str:
+    """This moment as the sandbox writes it down: ISO 8601 in UTC, to the microsecond, so that texts sort by time."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 # An odd multiplier has an inverse modulo a power of two, so that a contact's `uid` needs no column and no index.

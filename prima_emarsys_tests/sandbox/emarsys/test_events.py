@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import requests
 
 from prima_emarsys.sandbox.emarsys.server import LocalEmarsys
 from prima_emarsys_tests.sandbox.emarsys.conftest import PERSON_KEY, Api
@@ -83,3 +86,45 @@ def test_a_malformed_trigger_is_refused(api: Api, event: int, rest: dict[str, An
 def test_both_forms_of_event_time_are_accepted(emarsys: LocalEmarsys, api: Api, event: int, event_time: str) -> None:
     api.data("POST", f"event/{event}/trigger", {"key_id": PERSON_KEY} | contact(event_time=event_time))
     assert emarsys.triggers()[0].event_time == event_time
+
+
+def test_the_log_tells_who_was_mailed_what_and_when(emarsys: LocalEmarsys, api: Api, event: int) -> None:
+    other = emarsys.add_event("order_despatched")
+    before = datetime.now(UTC)
+    for number in (event, other, event):
+        body = {"key_id": PERSON_KEY} | contact(trigger_id=f"t-{number}")
+        api.data("POST", f"event/{number}/trigger", body)
+    after = datetime.now(UTC)
+    first, second = emarsys.mailings()
+    assert [first] == emarsys.mailings("order_confirmed")
+    assert (first.contact, first.external_id, first.event) == (100_000_001, "P1", "order_confirmed")
+    assert (first.trigger_id, first.data) == (f"t-{event}", {"order": "W123"})
+    assert second.event == "order_despatched"
+    assert before <= datetime.fromisoformat(first.at) < datetime.fromisoformat(second.at) <= after
+    shown = requests.get(f"{emarsys.url}/sandbox/mailings?event=order_confirmed", timeout=10).json()
+    assert shown == [asdict(first)]
+
+
+def test_events_are_created_and_cut_off_from_their_program_from_outside(emarsys: LocalEmarsys, api: Api) -> None:
+    api.upsert({PERSON_KEY: "P1"})
+    url = f"{emarsys.url}/sandbox/events"
+    created = requests.post(url, json={"name": "return_receipted", "connected": False}, timeout=10).json()
+    assert requests.get(url, timeout=10).json() == [created]
+    assert requests.post(url, json={"name": "return_receipted"}, timeout=10).status_code == 400
+    body = {"key_id": PERSON_KEY} | contact()
+    assert api.refusal("POST", f"event/{created['id']}/trigger", body)[:2] == (400, 5005)
+    emarsys.connect_event(created["id"], connected=True)
+    assert api.data("POST", f"event/{created['id']}/trigger", body) == {}
+
+
+def test_data_above_100_kb_reaches_the_mail_and_not_interactions_or_is_refused(
+    emarsys: LocalEmarsys, api: Api, event: int
+) -> None:
+    large = contact("P1", data={"text": "x" * 100_000})
+    body = {"key_id": PERSON_KEY, "contacts": [large, contact("P2")]}
+    assert api.data("POST", f"event/{event}/trigger", body)["errors"] == []
+    assert [one.to_interactions for one in emarsys.mailings()] == [False, True]
+    emarsys.settings.large_event_data = "refuse"
+    refused = api.data("POST", f"event/{event}/trigger", body)["errors"]
+    assert [(key, list(codes)) for key, codes in refused.items()] == [("P1", ["5008"])]
+    assert api.refusal("POST", f"event/{event}/trigger", {"key_id": PERSON_KEY} | large)[:2] == (400, 5008)
