@@ -144,6 +144,14 @@ class Warehouse:
         yield table
         self._backend.drop_table(table.op().name, force=True)  # `get_name` quotes the whole path as one name
 
+    @contextmanager
+    def settling(self) -> Iterator[None]:
+        """What is settled within the block is dropped at its end: for work that is done a part at a time."""
+        first = next(self._numbers)
+        yield
+        for number in range(first, next(self._numbers)):
+            self._run(f'DROP TABLE IF EXISTS "{_SETTLED}{number}"')
+
     def read(self, expression: ir.Table) -> pa.Table:
         """The result as one Arrow table: for small results."""
         with self._presented(expression) as source:

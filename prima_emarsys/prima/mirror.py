@@ -148,12 +148,12 @@ class Mirror:
             warehouse.settled(stored.semi_join(incoming, key)) as before,
             warehouse.settled(_differing(incoming, before, load)) as changed,
         ):
-            differing = _size(changed)
+            differing = warehouse.count(changed)
             landing.changed += differing
             if settled and not (differing or page.gone or page.findings):
                 return
             with warehouse.transaction():
-                if _size(before):  # a first read need not look for what to delete
+                if warehouse.count(before):  # a first read need not look for what to delete
                     warehouse.delete(_table(entity), changed, on=key)
                 warehouse.append(_table(entity), changed)
                 if page.gone:
@@ -197,7 +197,7 @@ class Mirror:
         refused = quarantine.filter(quarantine.load == load).select("record")
         unseen = live.anti_join(seen, list(entity.key)).mutate(record=_record(entity, live))
         missing = self._warehouse.settle(unseen.anti_join(refused, "record").drop("record"))
-        total, gone = _size(live), _size(missing)
+        total, gone = self._warehouse.count(live), self._warehouse.count(missing)
         if gone > short_share * total and total >= _SMALLEST_GUARDED:
             landing.refused = f"the read holds {total - gone:,} of the {total:,} rows that the mirror has"
             landing.findings.append(Finding("short-read", entity.name, landing.refused))
@@ -218,12 +218,8 @@ class Mirror:
             warehouse.settled(keys) as named,
             warehouse.settled(live.semi_join(named, key).mutate(load=ibis.literal(load), gone=True)) as retired,
         ):
-            landing.gone += _size(retired)
+            landing.gone += warehouse.count(retired)
             warehouse.replace(_table(entity), retired, gone=retired, on=key)
-
-
-def _size(table: ir.Table) -> int:
-    return int(table.count().execute())
 
 
 def _differing(incoming: ir.Table, before: ir.Table, load: int) -> ir.Table:

@@ -72,8 +72,8 @@ def prove_contacts(
     waiting = warehouse.settle(pa.table({"person_key": pa.array(list(ledger.unsettled(LANE)), pa.string())}))
     settled = desired.anti_join(waiting, "person_key")
     proof = ContactsProof(desired=warehouse.size(DESIRED), held=warehouse.size(HELD))
-    proof.waiting = proof.desired - _size(settled)
-    proof.missing = _size(settled.anti_join(theirs, "person_key"))
+    proof.waiting = proof.desired - warehouse.count(settled)
+    proof.missing = warehouse.count(settled.anti_join(theirs, "person_key"))
     both = _compared(settled, theirs, warehouse.table(ACKNOWLEDGED), names)
     # Only what differs is kept of the comparison: three copies of every value would fill the memory.
     compared = warehouse.settle(both.select("person_key", *(f"differs_{name}" for name in names)))
@@ -90,9 +90,9 @@ def prove_contacts(
     proof.equal = totals["compared"] - proof.differing
     proof.by_field = {name: int(totals[f"by_{name}"]) for name in names if totals[f"by_{name}"]}
     unexpected = theirs.select("person_key").anti_join(desired, "person_key")
-    proof.unexpected = _size(unexpected)
+    proof.unexpected = warehouse.count(unexpected)
     withdrawn = warehouse.settle(pa.table({"person_key": pa.array(list(ledger.filtered(LANE)), pa.string())}))
-    proof.explained = _size(unexpected.semi_join(withdrawn, "person_key"))
+    proof.explained = warehouse.count(unexpected.semi_join(withdrawn, "person_key"))
     untrue = warehouse.read(
         compared.filter(any_differs)
         .select("person_key")
@@ -105,10 +105,6 @@ def prove_contacts(
         warehouse, both.semi_join(compared.filter(any_differs), "person_key"), names, personal, proof
     )
     return proof
-
-
-def _size(table: ir.Table) -> int:
-    return int(table.count().execute())
 
 
 def _text(value: str | list[str] | None) -> str | None:

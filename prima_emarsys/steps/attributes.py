@@ -66,7 +66,7 @@ def score_persons(warehouse: Warehouse, rules: AttributeRules, as_of: date, *, w
         if cursor.as_of is not None and cursor.as_of < as_of:
             orders = rule.orders_of_persons(ledger, links)
             crossing = warehouse.settle(rule.crossing_persons(orders, stored, cursor.as_of, as_of, rules))
-            counts.crossed_a_day = _size(crossing)
+            counts.crossed_a_day = warehouse.count(crossing)
             touched = touched.union(crossing, distinct=True)
         gone = warehouse.settle(touched)
         wanted = warehouse.settle(links.semi_join(gone, "person_key"))
@@ -85,7 +85,7 @@ def score_persons(warehouse: Warehouse, rules: AttributeRules, as_of: date, *, w
             .union(concerned.difference(scored).select("person_key"), distinct=True)
         )
     changed = warehouse.settle(changed)
-    counts.changed, counts.computed = _size(changed), _size(scored)
+    counts.changed, counts.computed = warehouse.count(changed), warehouse.count(scored)
     with warehouse.transaction():
         progress.touch(changed)
         if gone is None:
@@ -98,16 +98,12 @@ def score_persons(warehouse: Warehouse, rules: AttributeRules, as_of: date, *, w
     return counts
 
 
-def _size(table: ir.Table) -> int:
-    return int(table.count().execute())
-
-
 def _freeze(
     warehouse: Warehouse, bought: ir.Table, rules: AttributeRules, as_of: date, counts: AttributeCounts
 ) -> rule.CutPoints:
     """The day's cut points; computed if the day has none. Those of earlier days are forgotten after a year."""
     stored = warehouse.ensure("core.rfm_cut_points", _CUTS)
-    if not isinstance(rules.rfm, FixedThresholds) and not _size(stored.filter(stored.as_of == as_of)):
+    if not isinstance(rules.rfm, FixedThresholds) and not warehouse.count(stored.filter(stored.as_of == as_of)):
         day = ibis.literal(as_of)
         warehouse.append("core.rfm_cut_points", warehouse.settle(rule.quintile_boundaries(bought)).mutate(as_of=day))
         old = stored.filter(stored.as_of <= rule.one_year_before(as_of)).select("as_of").distinct()

@@ -74,7 +74,7 @@ def compose_contacts(
         WITHHELD: (composed.withheld, _WITHHELD),
     }
     settled = {name: warehouse.settle(rows) for name, (rows, _) in parts.items()}
-    counts = ContactCounts(whole=cursor is None, composed=_size(settled[DESIRED]))
+    counts = ContactCounts(whole=cursor is None, composed=warehouse.count(settled[DESIRED]))
     with warehouse.transaction():
         for name, (_, columns) in parts.items():
             warehouse.ensure(name, columns)
@@ -90,10 +90,6 @@ def compose_contacts(
     counts.persons = counts.contacts + sum(counts.excluded.values())
     counts.findings = _findings(warehouse)
     return counts
-
-
-def _size(table: ir.Table) -> int:
-    return int(table.count().execute())
 
 
 def _findings(warehouse: Warehouse) -> list[Finding]:

@@ -71,7 +71,7 @@ def resolve_persons(
         warehouse.write("core.accounts", identity.accounts(mirror.live("customer"), rules))
     else:
         affected = _affected(warehouse, mirror, rules, merged, cursor.at)
-    if affected is None or _size(affected):
+    if affected is None or warehouse.count(affected):
         _renew(warehouse, keys, merged, affected, cursor, load, counts)
     else:
         progress.move("persons", load)
@@ -126,11 +126,7 @@ def _renew(
         else:
             warehouse.replace("core.persons", after, gone=affected, on=["account"])
         progress.move("persons", load)
-    counts.touched = _size(touched)
-
-
-def _size(table: ir.Table) -> int:
-    return int(table.count().execute())
+    counts.touched = warehouse.count(touched)
 
 
 def _between_persons(merged: ir.Table, accounts: ir.Table) -> ir.Table:

@@ -24,6 +24,9 @@ from prima_emarsys.site import SalesRules
 from prima_emarsys.steps.progress import Progress
 from prima_emarsys.warehouse import Warehouse
 
+ORDERS_AT_A_TIME = 250_000
+"""Orders that are booked together, so that memory does not grow with the history."""
+
 SOURCES = ("sales_order", "sales_order_line", "order_charge", "customer_return", "credit_note", "credit_note_line")
 
 
@@ -56,7 +59,7 @@ def book_sales(warehouse: Warehouse, rules: SalesRules, *, whole: bool = False) 
     """Bring `core.sales` (see `rules.sales.COLUMNS`) up to date with the mirror: whole orders at a time."""
     mirror, progress = Mirror(warehouse), Progress(warehouse)
     cursor = None if whole else progress.cursor("sales")
-    if cursor is not None and _size(mirror.above("company", cursor.at)):
+    if cursor is not None and warehouse.count(mirror.above("company", cursor.at)):
         cursor = None  # a company's base currency concerns every row
     if warehouse.has("core.sales") and set(warehouse.table("core.sales").columns) != set(COLUMNS):
         cursor = None  # written by other software
@@ -64,42 +67,45 @@ def book_sales(warehouse: Warehouse, rules: SalesRules, *, whole: bool = False) 
     books = _books(mirror)
     counts = SalesCounts(whole=cursor is None)
     persons = warehouse.table("core.persons").select("account", "person_key")
+
+    def booked(orders: ir.Table) -> ir.Table:
+        only = _only(books, orders, warehouse.settle)
+        return warehouse.settle(signed_ledger(only, rules, warehouse.settle).semi_join(orders, "order_key"))
+
+    def persons_of(*accounts: ir.Table) -> ir.Table:
+        held = ibis.union(*(table.select("account") for table in accounts), distinct=True)
+        return warehouse.settle(persons.semi_join(held, "account").select("person_key").distinct())
+
     if cursor is None:
-        before = warehouse.table("core.sales").select("account") if warehouse.has("core.sales") else None
-        ledger = warehouse.settle(signed_ledger(books, rules, warehouse.settle))
-        accounts = ledger.select("account")
-        accounts = accounts if before is None else accounts.union(before)
-        touched = warehouse.settle(persons.semi_join(accounts.distinct(), "account").select("person_key").distinct())
+        orders = warehouse.settle(_every_order(books).mutate(place=ibis.row_number()))
+        number = warehouse.count(orders)
+        stored = warehouse.table("core.sales") if warehouse.has("core.sales") else persons.limit(0)
+        before = warehouse.settle(stored.select("account").distinct())
         with warehouse.transaction():
+            write = warehouse.write
+            for first in range(0, max(number, 1), ORDERS_AT_A_TIME):
+                part = orders.filter(orders.place >= first, orders.place < first + ORDERS_AT_A_TIME).drop("place")
+                with warehouse.settling():
+                    write("core.sales", booked(warehouse.settle(part)))
+                write = warehouse.append
+            touched = persons_of(warehouse.table("core.sales"), before)
             progress.touch(touched)
-            warehouse.write("core.sales", ledger)
             progress.move("sales", load)
-        counts.orders = _size(ledger.select("order_key").distinct())
+        counts.orders = warehouse.count(warehouse.table("core.sales").select("order_key").distinct())
     else:
         stored = warehouse.table("core.sales")
         affected = warehouse.settle(_affected(mirror, books, stored, cursor.at))
-        ledger = warehouse.settle(
-            signed_ledger(_only(books, affected, warehouse.settle), rules, warehouse.settle).semi_join(
-                affected, "order_key"
-            )
-        )
-        accounts = ledger.select("account").union(
-            stored.semi_join(affected, "order_key").select("account"), distinct=True
-        )
-        touched = warehouse.settle(persons.semi_join(accounts, "account").select("person_key").distinct())
+        counts.orders = warehouse.count(affected)
+        ledger = booked(affected)
+        touched = persons_of(ledger, stored.semi_join(affected, "order_key"))
         with warehouse.transaction():
             progress.touch(touched)
             warehouse.replace("core.sales", ledger, gone=affected, on=["order_key"])
             progress.move("sales", load)
-        counts.orders = _size(affected)
-    counts.persons = _size(touched)
+    counts.persons = warehouse.count(touched)
     _count(warehouse, counts)
     counts.findings = _findings(warehouse, books)
     return counts
-
-
-def _size(table: ir.Table) -> int:
-    return int(table.count().execute())
 
 
 def _credit_orders(lines: ir.Table, notes: ir.Table) -> ir.Table:
@@ -115,6 +121,17 @@ def _credit_orders(lines: ir.Table, notes: ir.Table) -> ir.Table:
         own_key=credit_key(joined.company, joined.credit_number),
         document=joined.company + "|" + joined.credit_number,
     )
+
+
+def _every_order(books: Books) -> ir.Table:
+    """All orders, and all credits under keys of their own. Column: order_key."""
+    by_order = [
+        table.select(order_key=order_key(table.company, table.order_number))
+        for table in (books.orders, books.lines, books.charges, books.returns)
+    ]
+    credit_orders = _credit_orders(books.credit_lines, books.credits)
+    of_credits = [credit_orders.select("order_key"), credit_orders.select(order_key="own_key")]
+    return ibis.union(*by_order, *of_credits, distinct=True).filter(ibis._.order_key.notnull())
 
 
 def _affected(mirror: Mirror, books: Books, stored: ir.Table, at: int) -> ir.Table:

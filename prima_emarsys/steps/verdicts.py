@@ -47,7 +47,7 @@ def mirror_keeps_contract(warehouse: Warehouse, landings: Sequence[Landing], *, 
         ]
         keys = live.group_by(list(ENTITIES[name].key)).agg(rows=ibis._.count()).filter(ibis._.rows > 1)
         broken |= {f"{name}: {rule}": int(rows) for rule, rows in counted.items() if rows}
-        if twice := int(keys.count().execute()):
+        if twice := warehouse.count(keys):
             broken[f"{name}: key is not unique"] = twice
     if broken:
         return Verdict(False, f"{sum(broken.values()):,} breaches of the contract in the mirror.", broken)
@@ -62,19 +62,19 @@ def no_internal_person(warehouse: Warehouse) -> Verdict:
     """No account that a rule excludes belongs to a person."""
     accounts, persons = warehouse.table("core.accounts"), warehouse.table("core.persons")
     slipped = persons.semi_join(accounts.filter(accounts.excluded.notnull()), "account")
-    return _none(slipped, "internal or erased accounts are part of a person")
+    return _none(warehouse, slipped, "internal or erased accounts are part of a person")
 
 
 def every_account_placed(warehouse: Warehouse) -> Verdict:
     """Each account in the mirror is one person's, or excluded by a named rule: none is lost."""
     accounts, persons = warehouse.table("core.accounts"), warehouse.table("core.persons")
     lost = accounts.filter(accounts.excluded.isnull()).anti_join(persons, "account")
-    missing = warehouse.size("core.accounts") - int(Mirror(warehouse).live("customer").count().execute())
+    missing = warehouse.size("core.accounts") - warehouse.count(Mirror(warehouse).live("customer"))
     if missing:
         return Verdict(
             False, f"The accounts differ from the mirror's customers by {missing:,}.", {"difference": missing}
         )
-    return _none(lost, "accounts belong to nobody and no rule excludes them")
+    return _none(warehouse, lost, "accounts belong to nobody and no rule excludes them")
 
 
 def sales_tie(warehouse: Warehouse) -> Verdict:
@@ -134,7 +134,9 @@ def every_person_composed(warehouse: Warehouse) -> Verdict:
     persons = warehouse.table("core.persons").select("person_key").distinct()
     contacts = warehouse.table("emarsys.contacts").select("person_key")
     excluded = warehouse.table("emarsys.contacts_excluded").select("person_key")
-    return _none(persons.anti_join(contacts.union(excluded), "person_key"), "persons are neither sent nor excluded")
+    return _none(
+        warehouse, persons.anti_join(contacts.union(excluded), "person_key"), "persons are neither sent nor excluded"
+    )
 
 
 def every_contact_explained(warehouse: Warehouse, counts: Counts) -> Verdict:
@@ -158,6 +160,6 @@ def _amount(warehouse: Warehouse, total: ir.DecimalScalar) -> Decimal:
     return warehouse.read(total.as_table())[0][0].as_py() or Decimal("0.00")
 
 
-def _none(table: ir.Table, what: str) -> Verdict:
-    number = int(table.count().execute())
+def _none(warehouse: Warehouse, table: ir.Table, what: str) -> Verdict:
+    number = warehouse.count(table)
     return Verdict(not number, f"{number:,} {what}.", {"found": number})
