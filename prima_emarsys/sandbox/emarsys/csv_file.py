@@ -10,7 +10,20 @@ import csv
 import gzip
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
+
+FINISHED = (".csv", ".csv.gz")
+"""Endings of files that are complete; anything else, such as `.part`, is still being written."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row that was not taken: the line on which it begins (the header is line 1), and why."""
+
+    line: int
+    reason: str
 
 
 class RefusedFile(Exception):
@@ -50,6 +63,15 @@ class CsvFile:
                 yield line, "a line break inside a value"
             elif values:
                 yield line, f"{len(values)} values for {width} columns"
+
+
+def complete_files(folder: Path) -> list[Path]:
+    """The files of a folder that are complete, in order of name."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and path.name.endswith(FINISHED) and not path.name.startswith(".")
+    )
 
 
 def unpacked(body: bytes) -> bytes:

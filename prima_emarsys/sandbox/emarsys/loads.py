@@ -9,17 +9,19 @@ order of names, and that the two routes do not know of each other, is our choice
 
 from __future__ import annotations
 
-from itertools import compress
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import compress, islice
 from pathlib import Path
 from sqlite3 import Connection
 
 from prima_emarsys.sandbox.emarsys.account import Account, RowFault
-from prima_emarsys.sandbox.emarsys.csv_file import CsvFile, RefusedFile, unpacked
+from prima_emarsys.sandbox.emarsys.csv_file import CsvFile, RefusedFile, complete_files, unpacked
 from prima_emarsys.sandbox.emarsys.sales import LoadReport
-from prima_emarsys.sandbox.emarsys.sales_file import Route, SalesHeader, SalesRow, compile_judge
+from prima_emarsys.sandbox.emarsys.sales_file import Route, SalesHeader, SalesRow, judge_sales
 
-FINISHED = (".csv", ".csv.gz")
-"""Endings of files that are complete; anything else, such as `.part`, is still being written."""
+_AT_ONCE = 10_000
+"""Rows judged and added together."""
 
 
 def accept(
@@ -56,44 +58,66 @@ def load(account: Account) -> list[LoadReport]:
 
 def _load(account: Account, db: Connection, number: int) -> None:
     book, (route, header, body) = account.sales, account.sales.file(number)
-    readable: list[tuple[int, list[str]]] = []
+    buyer_field = account.settings.customer_field if header.buyer_column == "customer" else header.buyer_column
+    field_number = next((one.id for one in account.store.fields.values() if one.string_id == buyer_field), None)
+    book.join(db, buyer_field, field_number)
+    batch = route == "batch"
+    broken: set[str | None] = set()
+    if batch:
+        broken.update(*(piece.broken for piece in _pieces(route, header, body)))
+    rows, replaced = 0, set[str]()
     rejects: list[tuple[int, str]] = []
-    for line, values in CsvFile(body):
-        if isinstance(values, str):
-            rejects.append((line, values))
-        else:
-            readable.append((line, values))
-    unreadable, order_place = bool(rejects), header.columns.index("order")
-    fitting: list[tuple[int, SalesRow]] = []
-    broken: set[str] = set()
-    judged = compile_judge(route, header)([values for _, values in readable])
-    for (line, values), row in zip(readable, judged, strict=True):
-        if isinstance(row, str):
-            rejects.append((line, row))
-            broken.add(values[order_place])
-        else:
-            fitting.append((line, row))
-    rows = len(fitting) + len(rejects)
-    if route == "batch":
-        # An unreadable row may be of any order.
-        partial = [unreadable or row.order in broken for _, row in fitting]
-        rejects += [(line, "another row of the order is rejected") for line, _ in compress(fitting, partial)]
-        fitting = [one for one, without in zip(fitting, partial, strict=True) if not without]
-        book.drop_images(db, {row.order for _, row in fitting})
-    field = account.settings.customer_field if header.buyer_column == "customer" else header.buyer_column
-    field_number = next((one.id for one in account.store.fields.values() if one.string_id == field), None)
-    book.join(db, field, field_number)
-    buyers = book.buyers_of(db, field, field_number, (row.buyer for _, row in fitting))
-    book.add(db, number, route, fitting, buyers)
+    for piece in _pieces(route, header, body):
+        rows += len(piece.fitting) + len(piece.rejects)
+        rejects += piece.rejects
+        fitting = piece.fitting
+        if batch:
+            # A row that cannot be read may be of any order.
+            partial = [None in broken or row.order in broken for _, row in fitting]
+            rejects += [(line, "another row of the order is rejected") for line, _ in compress(fitting, partial)]
+            fitting = [one for one, without in zip(fitting, partial, strict=True) if not without]
+            orders = {row.order for _, row in fitting}
+            book.drop_images(db, orders - replaced)
+            replaced |= orders
+        buyers = book.buyers_of(db, buyer_field, field_number, (row.buyer for _, row in fitting))
+        book.add(db, number, route, fitting, buyers)
     book.settle(db, number, rows, sorted(rejects))
+
+
+@dataclass
+class _Piece:
+    """Some rows of a file, judged: those that fit and those that do not, each with its line."""
+
+    fitting: list[tuple[int, SalesRow]] = field(default_factory=list)
+    rejects: list[tuple[int, str]] = field(default_factory=list)
+    broken: set[str | None] = field(default_factory=set)
+    """Orders with a rejected row; `None` stands for a row that cannot be read."""
+
+
+def _pieces(route: Route, header: SalesHeader, body: bytes) -> Iterator[_Piece]:
+    """The rows of a file in pieces, which bounds memory."""
+    lines, order_place = iter(CsvFile(body)), header.columns.index("order")
+    while some := list(islice(lines, _AT_ONCE)):
+        piece = _Piece()
+        readable = [(line, values) for line, values in some if isinstance(values, list)]
+        unreadable = [(line, reason) for line, reason in some if isinstance(reason, str)]
+        if unreadable:
+            piece.rejects += unreadable
+            piece.broken.add(None)
+        judged = judge_sales(route, header, [values for _, values in readable])
+        for (line, values), row in zip(readable, judged, strict=True):
+            if isinstance(row, str):
+                piece.rejects.append((line, row))
+                piece.broken.add(values[order_place])
+            else:
+                piece.fitting.append((line, row))
+        yield piece
 
 
 def read_folder(account: Account, folder: Path) -> list[LoadReport]:
     """Read and load the complete batch files of a folder that are new; the report of each."""
     failed = []
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or not path.name.endswith(FINISHED) or path.name.startswith("."):
-            continue
+    for path in complete_files(folder):
         body = path.read_bytes()
         try:
             body = unpacked(body) if path.suffix == ".gz" else body

@@ -17,7 +17,9 @@ from typing import Literal, get_args
 
 import orjson
 
-from prima_emarsys.sandbox.emarsys.sales_file import SCALE, Route, SalesHeader, SalesRow
+from prima_emarsys.sandbox.emarsys.columns import SCALE
+from prima_emarsys.sandbox.emarsys.csv_file import Reject
+from prima_emarsys.sandbox.emarsys.sales_file import Route, SalesHeader, SalesRow
 from prima_emarsys.sandbox.emarsys.store import Store, now
 
 Status = Literal["In Progress", "Full", "Partial", "Failed"]
@@ -45,14 +47,6 @@ CREATE TRIGGER IF NOT EXISTS buyer_gone AFTER DELETE ON contact BEGIN DELETE FRO
 
 # Of several contacts with one value the oldest (our choice); without an index on the field there is none.
 _CONTACT = "(SELECT min(k.contact) FROM contact_key AS k WHERE k.field = ?2 AND k.value = {})"
-
-
-@dataclass(frozen=True)
-class Reject:
-    """A row that was not loaded: the line on which it begins (the header is line 1), and why."""
-
-    line: int
-    reason: str
 
 
 @dataclass(frozen=True)

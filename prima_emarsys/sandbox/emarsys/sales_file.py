@@ -10,14 +10,14 @@ most four decimals; an empty custom value is none, and one of the wrong type rej
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import lru_cache
 from itertools import repeat
 from typing import Any, Literal, NamedTuple, Self
 
+from prima_emarsys.sandbox.emarsys.columns import ANY, NUMBER, NUMBER_OR_NONE, SCALE, TEXT, Kind, judge
 from prima_emarsys.sandbox.emarsys.csv_file import RefusedFile
 
 Route = Literal["upload", "batch"]
@@ -27,10 +27,6 @@ REQUIRED = ("item", "price", "order", "timestamp")
 BUYER_COLUMNS = ("customer", "email")
 MOST_CUSTOM_COLUMNS_OF_A_BATCH = 20
 
-SCALE = 4
-"""Amounts and quantities are kept as whole ten-thousandths, so that sums are exact."""
-
-_NUMBER = re.compile(r"-?\d{1,14}(\.\d{1,4})?")
 _INTEGER = re.compile(r"-?\d{1,18}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(?P<seconds>:\d\d(\.\d{1,6})?)?(?P<offset>Z|[+-]\d\d:\d\d)?)?")
 
@@ -85,36 +81,9 @@ class SalesHeader:
         return tuple(name for name in self.names if name[:2] in _CUSTOM)
 
 
-@dataclass(frozen=True)
-class _Kind:
-    parse: Callable[[str], Any]
-    """The stored form; `ValueError` for a text that is of another kind."""
-    words: str
-
-
-def _text(text: str) -> str:
-    if not text:
-        raise ValueError
-    return text
-
-
-@lru_cache(maxsize=65_536)
-def scaled(text: str) -> int:
-    """A number with a decimal point, in ten-thousandths; `ValueError` for anything else."""
-    if not _NUMBER.fullmatch(text):
-        raise ValueError
-    return int(Decimal(text).scaleb(SCALE))
-
-
-def _integer(text: str) -> str:
+def _integer_or_none(text: str) -> str:
     if text and not _INTEGER.fullmatch(text):
         raise ValueError
-    return text
-
-
-def _decimal(text: str) -> str:
-    if text:
-        scaled(text)
     return text
 
 
@@ -139,68 +108,40 @@ def _full_time(text: str) -> str:
     return _time(text)
 
 
-_TEXT = _Kind(_text, "is empty")
-_NUMERIC = _Kind(scaled, "is no number with a decimal point")
-_MOMENT = _Kind(_time, "is no ISO 8601 time")
-_FULL_MOMENT = _Kind(_full_time, "is no ISO 8601 time with seconds and an offset")
+_MOMENT = Kind(_time, "is no ISO 8601 time")
+_FULL_MOMENT = Kind(_full_time, "is no ISO 8601 time with seconds and an offset")
 _CUSTOM = {
-    "s_": _Kind(str, "is no text"),
-    "i_": _Kind(_integer, "is no integer"),
-    "f_": _Kind(_decimal, _NUMERIC.words),
-    "t_": _Kind(_time_or_none, _MOMENT.words),
+    "s_": ANY,
+    "i_": Kind(_integer_or_none, "is no integer"),
+    "f_": NUMBER_OR_NONE,
+    "t_": Kind(_time_or_none, _MOMENT.words),
 }
 
 
 def _prefixed(column: str, value: str) -> str:
     if column in (*REQUIRED, *BUYER_COLUMNS, "quantity") or column[:2] in _CUSTOM:
         return column
-    fitting = (prefix for prefix in ("i_", "f_", "t_") if value and _fits(_CUSTOM[prefix], value))
+    fitting = (prefix for prefix in ("i_", "f_", "t_") if value and _CUSTOM[prefix].fits(value))
     return f"{next(fitting, 's_')}{column}"
 
 
-def _fits(kind: _Kind, value: str) -> bool:
-    try:
-        kind.parse(value)
-    except ValueError:
-        return False
-    return True
-
-
-def compile_judge(route: Route, header: SalesHeader) -> Callable[[Sequence[Sequence[str]]], list[SalesRow | str]]:
-    """What judges rows under a header: each becomes a `SalesRow`, or the reason why it is rejected.
-
-    Rows are parsed by columns, which is quick, and halved where a column does not fit, until the bad rows are found.
-    """
+def judge_sales(route: Route, header: SalesHeader, rows: Sequence[Sequence[str]]) -> list[SalesRow | str]:
+    """The rows under a header: each becomes a `SalesRow`, or the reason why it is rejected."""
     kinds = {
-        header.buyer_column: _TEXT, "order": _TEXT, "item": _TEXT, "quantity": _NUMERIC, "price": _NUMERIC,
+        header.buyer_column: TEXT, "order": TEXT, "item": TEXT, "quantity": NUMBER, "price": NUMBER,
         "timestamp": _FULL_MOMENT if route == "batch" else _MOMENT,
     }  # fmt: skip
-    places = {name: place for place, name in enumerate(header.names)}
     kinds |= {name: _CUSTOM[name[:2]] for name in header.custom}
 
-    def parsed(rows: Sequence[Sequence[str]]) -> list[SalesRow | str]:
-        columns = list(zip(*rows, strict=True))
-        fitting: dict[str, Sequence[Any]] = {}
-        for name, kind in kinds.items():
-            if name in places:
-                try:
-                    fitting[name] = list(map(kind.parse, columns[places[name]]))
-                except ValueError:
-                    raise ValueError(f"{name} {kind.words}") from None
-            else:
-                fitting[name] = [10**SCALE] * len(rows)
-        values = (
-            zip(*(fitting.pop(name) for name in header.custom), strict=True) if header.custom else repeat((), len(rows))
-        )
-        return list(map(SalesRow._make, zip(*fitting.values(), map("\n".join, values), strict=True)))
+    def build(columns: dict[str, list[Any]]) -> list[SalesRow]:
+        count = len(columns["order"])
+        extras = zip(*(columns[name] for name in header.custom), strict=True) if header.custom else repeat((), count)
+        return list(
+            map(
+                SalesRow, columns[header.buyer_column], columns["order"], columns["item"],
+                columns.get("quantity", repeat(10**SCALE)), columns["price"], columns["timestamp"],
+                map("\n".join, extras),
+            )
+        )  # fmt: skip
 
-    def judge(rows: Sequence[Sequence[str]]) -> list[SalesRow | str]:
-        try:
-            return parsed(rows)
-        except ValueError as reason:
-            if len(rows) == 1:
-                return [str(reason)]
-            middle = len(rows) // 2
-            return judge(rows[:middle]) + judge(rows[middle:])
-
-    return judge
+    return judge(kinds, {name: place for place, name in enumerate(header.names)}, build, rows)

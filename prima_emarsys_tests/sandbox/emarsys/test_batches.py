@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from prima_emarsys.sandbox.emarsys.sales import Reject
+from prima_emarsys.sandbox.emarsys.csv_file import Reject
 from prima_emarsys.sandbox.emarsys.server import LocalEmarsys
 from prima_emarsys_tests.sandbox.emarsys.conftest import upload
 
