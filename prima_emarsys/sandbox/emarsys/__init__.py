@@ -1,7 +1,7 @@
 """A local Emarsys: the account's HTTP APIs on the loopback, for demonstrations, tests and measurements.
 
 What belongs here: what a client of Emarsys can see on the wire (authentication, envelope, limits, fields, contacts,
-external events, sales data uploads), and what Smart Insight makes of sales data, kept in one SQLite file. What does
+external events, sales data and catalogue), and what Emarsys makes of these files, kept in one SQLite file. What does
 not: any behaviour that a client cannot observe, and anything of the product itself. Some modules are wholly our own
 invention and have no counterpart at Emarsys: `faults` and `mischief` (switches for everything that goes wrong between
 two systems), `counters` and `admin` (`/sandbox/`). Where Emarsys's documents leave a question open, the answer is a
@@ -28,6 +28,13 @@ How it is used, in a test or a demonstration (`server.LocalEmarsys`; the same by
         number = emarsys.add_event("order_confirmed")
         emarsys.connect_event(number, connected=False)  # no program listens: 5005
         emarsys.mailings("order_confirmed")  # [Mailing]: at, event, contact, external_id, trigger_id, data
+
+        # The catalogue: pulled (or POST …/hapi/merchant/{merchant_id}/catalog/api with `catalogue_token`), as a whole.
+        emarsys.wait_for("SKU-1", "P1", "P2")  # contacts by external id; a mail ends the wait and needs opt-in 1
+        emarsys.pull_catalogue(place)  # a folder (its newest complete file), a file, or any address of fsspec
+        emarsys.catalogue()  # {item: {column: text}}
+        emarsys.back_in_stock()  # [BackInStock]: at, item, mailed
+        emarsys.catalogue_reports()
 
         # What goes wrong, on which paths (`faults`); sales data is struck by patterns that begin with "hapi" only.
         emarsys.faults = Faults(Fault(kind="drop", applied=True, path="hapi/*/sales-data/api", calls=1))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prima_emarsys.sandbox.emarsys.auth import Gate
+from prima_emarsys.sandbox.emarsys.catalogue import Catalogue
 from prima_emarsys.sandbox.emarsys.counters import Counters
 from prima_emarsys.sandbox.emarsys.faults import Faults
 from prima_emarsys.sandbox.emarsys.limits import RateLimit
@@ -34,9 +35,11 @@ class Account:
     gate: Gate = field(default_factory=Gate)
     rate_limit: RateLimit = field(default_factory=RateLimit)
     sales: SalesBook = field(init=False)
+    catalogue: Catalogue = field(init=False)
 
     def __post_init__(self) -> None:
         self.sales = SalesBook(self.store)
+        self.catalogue = Catalogue(self.store)
 
 
 @dataclass(slots=True)

@@ -18,6 +18,10 @@ the loopback only.
 | `POST /sandbox/sales/batches` | `{"folder": "…"}`: read and load the new batch files of a folder |
 | `GET /sandbox/sales/buyers` | everybody with sales rows: turnover, purchases, `contact` (`null` if invented) |
 | `GET /sandbox/sales/rows` | every loaded row |
+| `GET /sandbox/catalogue` | the catalogue by item |
+| `GET/POST /sandbox/catalogue/files` | what became of every file · `{"place": "…"}`: pull one from a folder or address |
+| `GET /sandbox/catalogue/back-in-stock` | items that came back, and who was mailed |
+| `GET/POST/DELETE /sandbox/catalogue/waiting` | who waits for what · let `{"item": "…", "external_ids": ["…"]}` wait · nobody |
 | `DELETE /sandbox/tokens` | revoke all bearer tokens |
 """  # noqa: E501 (a table row cannot be broken)
 
@@ -160,6 +164,17 @@ class _EventChange(BaseModel):
     connected: bool
 
 
+class _PullWanted(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    place: str
+
+
+class _WaitWanted(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    item: str
+    external_ids: list[str]
+
+
 class _FolderWanted(BaseModel):
     model_config = ConfigDict(extra="forbid")
     folder: Path
@@ -186,7 +201,9 @@ def routes(account: Account) -> list[BaseRoute]:
         if request.method == "PATCH":
             wanted = Settings.model_validate(account.settings.model_dump() | orjson.loads(body))
             account.settings = wanted
-        return account.settings.model_dump(mode="json", exclude={"client_secret", "wsse_secret", "sales_token"})
+        return account.settings.model_dump(
+            mode="json", exclude={"client_secret", "wsse_secret", "sales_token", "catalogue_token"}
+        )
 
     def contacts(request: Request, body: bytes) -> Any:
         if request.method == "POST":
@@ -234,6 +251,25 @@ def routes(account: Account) -> list[BaseRoute]:
     def sales_rows(_: Request, __: bytes) -> Any:
         return account.sales.sales()
 
+    def catalogue(_: Request, __: bytes) -> Any:
+        return account.catalogue.items()
+
+    def catalogue_files(request: Request, body: bytes) -> Any:
+        if request.method == "POST":
+            return account.catalogue.pull(_PullWanted.model_validate_json(body).place, account.settings)
+        return account.catalogue.reports()
+
+    def back_in_stock(_: Request, __: bytes) -> Any:
+        return account.catalogue.back_in_stock()
+
+    def waiting(request: Request, body: bytes) -> Any:
+        if request.method == "POST":
+            wanted = _WaitWanted.model_validate_json(body)
+            account.catalogue.wait_for(wanted.item, wanted.external_ids)
+        elif request.method == "DELETE":
+            account.catalogue.forget_waiting()
+        return account.catalogue.waiting()
+
     def tokens(_: Request, __: bytes) -> Any:
         account.gate.revoke_tokens()
         return {}
@@ -253,6 +289,10 @@ def routes(account: Account) -> list[BaseRoute]:
         _route("/sales/batches", sales_batches, "POST"),
         _route("/sales/buyers", sales_buyers, "GET"),
         _route("/sales/rows", sales_rows, "GET"),
+        _route("/catalogue", catalogue, "GET"),
+        _route("/catalogue/files", catalogue_files, "GET", "POST"),
+        _route("/catalogue/back-in-stock", back_in_stock, "GET"),
+        _route("/catalogue/waiting", waiting, "GET", "POST", "DELETE"),
         _route("/tokens", tokens, "DELETE"),
     ]
 

@@ -40,8 +40,8 @@ class Fault(BaseModel):
     It strikes a `share` of the matching calls, or each of the next `calls` of them. `applied` says whether a call that
     gets a false reply, or none, was carried out before. `path` is a shell pattern on what follows `/api/vN/`, such as
     `contact*` or `event/*/trigger`. What is on another host at Emarsys is struck only by a pattern that begins with its
-    name: `oauth2/token`, and `hapi/*/sales-data/api` or `hapi/*/catalog/api`. On sales data, `keys` of a `poison` are
-    order numbers; other faults of rows pass it by.
+    name: `oauth2/token`, and `hapi/*/sales-data/api` or `hapi/*/catalog/api`. There, `keys` of a `poison` are order
+    numbers or items, and other faults of rows pass by.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -17,6 +17,7 @@ from sqlite3 import Connection
 
 from prima_emarsys.sandbox.emarsys.account import Account, RowFault
 from prima_emarsys.sandbox.emarsys.csv_file import CsvFile, RefusedFile, complete_files, unpacked
+from prima_emarsys.sandbox.emarsys.mischief import strike_rows
 from prima_emarsys.sandbox.emarsys.sales import LoadReport
 from prima_emarsys.sandbox.emarsys.sales_file import Route, SalesHeader, SalesRow, judge_sales
 
@@ -40,10 +41,7 @@ def accept(
     if before and before.columns != header.columns:
         raise RefusedFile("The header differs from that of the first upload")
     if fault:
-        place = file.columns.index("order")
-        for _, values in CsvFile(body):
-            if isinstance(values, list):
-                fault(values[place], True)
+        strike_rows(body, "order", fault)
     return account.sales.accept(route, name, body, header)
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from starlette.types import Receive, Scope
 
 from prima_emarsys.sandbox.emarsys.account import Account, RowFault
+from prima_emarsys.sandbox.emarsys.csv_file import CsvFile
 from prima_emarsys.sandbox.emarsys.faults import ROW_KINDS, Fault
 from prima_emarsys.sandbox.emarsys.replies import Refusal, Reply, unauthorised
 
@@ -56,6 +57,15 @@ def row_fault(account: Account, struck: Sequence[Fault]) -> RowFault | None:
         return None
 
     return refuse
+
+
+def strike_rows(body: bytes, column: str, fault: RowFault) -> None:
+    """Let a fault of rows look at each row of a file, which it knows by `column`; it raises for one that it poisons."""
+    file = CsvFile(body)
+    place = file.columns.index(column) if column in file.columns else None
+    for _, values in file:
+        if place is not None and isinstance(values, list):
+            fault(values[place], True)
 
 
 def false_reply(fault: Fault, apply: Apply, word: Word, revoke_tokens: Callable[[], None]) -> Reply:

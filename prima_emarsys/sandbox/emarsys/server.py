@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from prima_emarsys.sandbox.emarsys import admin, loads
 from prima_emarsys.sandbox.emarsys.account import Account
 from prima_emarsys.sandbox.emarsys.app import create_app
+from prima_emarsys.sandbox.emarsys.catalogue import BackInStock, CatalogueReport
 from prima_emarsys.sandbox.emarsys.counters import Counters
 from prima_emarsys.sandbox.emarsys.faults import Faults
 from prima_emarsys.sandbox.emarsys.mailings import Mailing, mailings
@@ -178,6 +179,11 @@ class LocalEmarsys:
         return self.settings.sales_token
 
     @property
+    def catalogue_token(self) -> str:
+        """The bearer token for pushing the catalogue."""
+        return self.settings.catalogue_token
+
+    @property
     def settings(self) -> Settings:
         """The settings; assigning to one of them takes effect with the next call."""
         return self._account.settings
@@ -271,6 +277,30 @@ class LocalEmarsys:
     def turnover(self) -> dict[str, Decimal]:
         """Turnover, net of refunds, by the identifier under which a buyer's rows came."""
         return {identifier: buyer.turnover for buyer in self.buyers() for identifier in buyer.identifiers}
+
+    def pull_catalogue(self, place: str | Path) -> CatalogueReport:
+        """Fetch a catalogue and take it in: of a local folder the newest complete file, or any address of `fsspec`."""
+        return self._account.catalogue.pull(place, self.settings)
+
+    def catalogue(self) -> dict[str, dict[str, str]]:
+        """The catalogue by item: what was sent, empty values left out."""
+        return self._account.catalogue.items()
+
+    def catalogue_reports(self) -> list[CatalogueReport]:
+        """What became of every catalogue file, pulled or pushed, oldest first."""
+        return self._account.catalogue.reports()
+
+    def wait_for(self, item: str, *external_ids: str) -> None:
+        """Let contacts wait for an item: they are mailed once when it is back, if they have opt-in 1."""
+        self._account.catalogue.wait_for(item, external_ids)
+
+    def waiting(self) -> Mapping[str, list[str]]:
+        """Who waits for what, by item."""
+        return self._account.catalogue.waiting()
+
+    def back_in_stock(self) -> list[BackInStock]:
+        """Every item whose `available` turned from false to true, oldest first, and who was mailed."""
+        return self._account.catalogue.back_in_stock()
 
     def forget_contacts(self) -> None:
         """Remove all contacts and the record of triggered events; fields and events stay."""

@@ -25,6 +25,8 @@ class Settings(BaseModel):
     merchant_id: str = Field(default="1f3d5b79a8c6e402", pattern="[0-9a-f]{16}")
     """Names the account on the sales data and catalogue paths."""
     sales_token: str = Field(default="sandbox-sales-token", repr=False)
+    catalogue_token: str = Field(default="sandbox-catalogue-token", repr=False)
+    """That it differs from the sales data source's is our choice."""
     token_lifetime: int = 3600
     clock_tolerance: int = 300
 
@@ -47,6 +49,8 @@ class Settings(BaseModel):
     """Of one contact's event data. Above it, data goes to automation and e-mail, and not to Interactions."""
     sales_bytes: int = 100_000_000
     """Of a sales file as it is sent; no limit is published. Our choice."""
+    catalogue_bytes: int = 100_000_000
+    """Of a catalogue file as it is pushed; the limit of a manual upload. Our choice."""
 
     too_large_status: int = 413
     """Status of a body above the size limit; the documents give the limit only. Our choice."""
@@ -70,6 +74,7 @@ class Settings(BaseModel):
     """Number of custom fields an account can hold; no figure is published. Our choice."""
 
     customer_field: str = PERSON_KEY
-    """The agreed external-id field that the sales file's `customer` holds, by string id; it needs an index."""
+    """The agreed external-id field by string id, which needs an index: what the sales file's `customer` holds, and by
+    which those who wait for an item are named."""
     sales_load_after: float | None = None
     """When an uploaded file is loaded: this long after it was accepted, or only by command. Emarsys loads daily."""

@@ -68,18 +68,19 @@ def api(emarsys: LocalEmarsys) -> Iterator[Api]:
 
 
 def upload(
-    emarsys: LocalEmarsys, content: str | bytes, *, packed: bool = False, timeout: float = 10, **headers: str
+    emarsys: LocalEmarsys, content: str | bytes, *, kind: str = "sales-data", packed: bool = False, **headers: str
 ) -> requests.Response:
-    """Post a sales file as a client of Emarsys would; headers by name with `_` for `-`, empty ones are left out."""
+    """Post a file as a client of Emarsys would; headers by name with `_` for `-`, empty ones are left out."""
     body = content.encode() if isinstance(content, str) else content
-    sent = {"Authorization": f"bearer {emarsys.sales_token}", "Content-Type": "text/csv", "Accept": "text/plain"}
+    token = emarsys.sales_token if kind == "sales-data" else emarsys.catalogue_token
+    sent = {"Authorization": f"bearer {token}", "Content-Type": "text/csv", "Accept": "text/plain"}
     sent |= {"Content-Encoding": "gzip"} if packed else {}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
     return requests.post(
-        f"{emarsys.sales_url}/hapi/merchant/{emarsys.merchant_id}/sales-data/api",
+        f"{emarsys.sales_url}/hapi/merchant/{emarsys.merchant_id}/{kind}/api",
         data=gzip.compress(body) if packed else body,
         headers={name: value for name, value in sent.items() if value},
-        timeout=timeout,
+        timeout=10,
         allow_redirects=False,
     )
 
