@@ -18,7 +18,7 @@ Built = TypeVar("Built")
 SCALE = 4
 """Amounts and quantities are kept as whole ten-thousandths, so that sums are exact."""
 
-_NUMBER = re.compile(r"-?\d{1,14}(\.\d{1,4})?")
+_NUMBER = re.compile(r"-?\d{1,14}(\.\d{1,4})?", re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -47,11 +47,14 @@ def accept(
 
 def load(account: Account) -> list[LoadReport]:
     """Load every accepted file; the report of each, oldest first."""
-    numbers = account.sales.waiting()
-    for number in numbers:
+    loaded: list[int] = []
+    while True:
         with account.store.transaction() as db:
+            number = account.sales.next_waiting()
+            if number is None:
+                return account.sales.reports(loaded)
             _load(account, db, number)
-    return account.sales.reports(numbers)
+        loaded.append(number)
 
 
 def _load(account: Account, db: Connection, number: int) -> None:

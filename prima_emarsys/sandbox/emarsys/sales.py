@@ -142,10 +142,10 @@ class SalesBook:
         ).fetchone()
         return number
 
-    def waiting(self) -> list[int]:
-        """Numbers of the accepted files that are not loaded, oldest first."""
-        rows = self._store.read("SELECT number FROM sales_file WHERE status = 'In Progress' ORDER BY number")
-        return [number for (number,) in rows]
+    def next_waiting(self) -> int | None:
+        """Number of the oldest accepted file that is not loaded."""
+        [(number,)] = self._store.read("SELECT min(number) FROM sales_file WHERE status = 'In Progress'")
+        return number
 
     def file(self, number: int) -> tuple[Route, SalesHeader, bytes]:
         """How a waiting file came, its header and its content."""

@@ -27,8 +27,8 @@ REQUIRED = ("item", "price", "order", "timestamp")
 BUYER_COLUMNS = ("customer", "email")
 MOST_CUSTOM_COLUMNS_OF_A_BATCH = 20
 
-_INTEGER = re.compile(r"-?\d{1,18}")
-_TIME = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(?P<seconds>:\d\d(\.\d{1,6})?)?(?P<offset>Z|[+-]\d\d:\d\d)?)?")
+_INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
+_TIME = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(?P<seconds>:\d\d(\.\d{1,6})?)?(?P<offset>Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 
 
 class SalesRow(NamedTuple):

@@ -303,5 +303,5 @@ class LocalEmarsys:
         return self._account.catalogue.back_in_stock()
 
     def forget_contacts(self) -> None:
-        """Remove all contacts and the record of triggered events; fields and events stay."""
+        """Remove all contacts, the revenue of each, and the record of triggered events; fields and events stay."""
         self._store.forget_contacts()

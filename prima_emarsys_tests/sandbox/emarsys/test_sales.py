@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 
@@ -254,6 +255,15 @@ def test_a_file_may_be_loaded_by_itself_after_a_while(emarsys: LocalEmarsys) -> 
     assert emarsys.sales() == []
     wait_until(emarsys.sales)
     assert [report.status for report in emarsys.load_reports()] == ["Full"]
+
+
+def test_two_that_load_at_once_load_each_file_once(emarsys: LocalEmarsys) -> None:
+    for number in range(8):
+        upload(emarsys, file(*[SALE.replace("1234", str(number))] * 500))
+    with ThreadPoolExecutor(4) as threads:
+        reports = [report for found in threads.map(lambda _: emarsys.load_sales(), range(4)) for report in found]
+    assert sorted(report.number for report in reports) == list(range(1, 9))
+    assert len(emarsys.sales()) == 8 * 500
 
 
 def test_a_restart_keeps_what_waits_what_was_loaded_and_the_header(tmp_path: Path) -> None:
