@@ -106,6 +106,24 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
         "site: s\nowners:\n  bad-mail: finance\n",
         ["site.yaml:3: owners.bad-mail: no such kind of exception; there are "],
     ),
+    "an order id that leaves the order out": (
+        "site: s\nemarsys:\n  sales:\n    order_id: '{company}'\n",
+        [
+            "site.yaml:4: emarsys.sales.order_id: '{company}' must hold {order_number}, "
+            "and may hold {company} and {order_number} only"
+        ],
+    ),
+    "an order id with an unknown name": (
+        "site: s\nemarsys:\n  sales:\n    order_id: '{order_number}-{customer}'\n    credit_id: 'K{credit_number'\n",
+        [
+            "site.yaml:4: emarsys.sales.order_id: '{order_number}-{customer}' must hold {order_number}, and may",
+            "site.yaml:5: emarsys.sales.credit_id: 'K{credit_number' is no template: ",
+        ],
+    ),
+    "a currency that is none": (
+        "site: s\nemarsys:\n  sales:\n    currency: pounds\n",
+        ["site.yaml:4: emarsys.sales.currency: String should match pattern '^[A-Z]{3}$'"],
+    ),
     "several faults at once": (
         "site: Shop\nprima:\n  page_rows: x\nemarsys:\n  api: v1\n  parallel: 9\n",
         [
@@ -133,7 +151,14 @@ def test_an_error_names_file_line_key_what_is_wrong_and_what_is_allowed(tmp_path
 
 @pytest.mark.parametrize(
     "key",
-    ["prima: {url: VALUE}", "emarsys: {secret: VALUE}", "emarsys: {client: VALUE}", "emarsys: {token_url: VALUE}"],
+    [
+        "prima: {url: VALUE}",
+        "emarsys: {secret: VALUE}",
+        "emarsys: {client: VALUE}",
+        "emarsys: {token_url: VALUE}",
+        "emarsys: {sales: {token: VALUE}}",
+        "emarsys: {sales: {password: VALUE}}",
+    ],
 )
 def test_a_secret_in_the_file_is_refused_and_not_repeated(tmp_path: Path, key: str) -> None:
     secret = "postgresql://prima:hunter2@db/prima"

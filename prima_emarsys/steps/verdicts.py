@@ -136,7 +136,9 @@ def attributes_tie(warehouse: Warehouse) -> Verdict:
 
 def order_ids_unique(warehouse: Warehouse) -> Verdict:
     """Every order of Prima has an order id of its own in Emarsys."""
-    return _none(colliding_orders(warehouse.table(LINES)), "order ids would stand for several orders of Prima each")
+    return _none(
+        warehouse, colliding_orders(warehouse.table(LINES)), "order ids would stand for several orders of Prima each"
+    )
 
 
 def no_invented_buyers(warehouse: Warehouse, ledger: Ledger, since: datetime) -> Verdict:

@@ -158,7 +158,10 @@ def _sales(connection: Connection, ledger: Ledger) -> Iterator[Check]:
         "a file's rows and value are those of its lines": sa.not_(of_file.exists()),
         "every file is in one of six states": file.c.state.not_in(sales_files.STATES),
         "a file that may go again has its content, and no other has": sa.or_(
-            sa.and_(file.c.state.in_((sales_files.SEALED, sales_files.SENDING, sales_files.REFUSED)), file.c.content.is_(None)),
+            sa.and_(
+                file.c.state.in_((sales_files.SEALED, sales_files.SENDING, sales_files.REFUSED)),
+                file.c.content.is_(None),
+            ),
             sa.and_(file.c.state.in_((sales_files.ACCEPTED, sales_files.ABSENT)), file.c.content.is_not(None)),
         ),
         "a file that is being sent has a sender": sa.and_(file.c.state == sales_files.SENDING, sa.not_(sender)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,9 +16,13 @@ from prima_emarsys.sync.deliver import deliver
 from prima_emarsys.sync.doctor import examine
 from prima_emarsys.sync.exceptions import observe
 from prima_emarsys.sync.ledger import Ledger
+from prima_emarsys.sync.sales_files import SalesFiles
 from prima_emarsys.sync.schema import audit, delivery_call, exception, sync_record
+from prima_emarsys.sync.schema import sales_file as sales_file_table
+from prima_emarsys.sync.schema import sales_line as sales_line_table
 from prima_emarsys_tests.sync.conftest import MovedClock
 from prima_emarsys_tests.sync.remote import Remote, always, people
+from prima_emarsys_tests.sync.test_sales_files import a_line as sales_line
 
 LANE = "contacts"
 
@@ -90,3 +95,42 @@ def test_old_rows_are_removed_by_their_tables_rule_and_no_others(ledger: Ledger,
     )
     assert left == [1, 0, 1], "an open exception is kept however old it is"
     assert ledger.counts(LANE).total == 3
+
+
+# -- sales data ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sold(ledger: Ledger) -> Ledger:
+    """A ledger with a file of sales data in most states."""
+    files = SalesFiles(ledger)
+    for place, fate in enumerate((files.accept, files.put_back, files.refuse, files.lose)):
+        file = files.seal("http", "GBP", [sales_line(f"{place}|1|sale"), sales_line(f"{place}|2|sale")], b"csv")
+        sending = files.begin(file)
+        assert sending is not None
+        fate(sending, *([] if fate == files.accept else ["a reason"]))  # pyright: ignore[reportCallIssue]
+    files.report()
+    return ledger
+
+
+def test_sound_books_of_sales_data_pass_and_say_what_is_unknown(sold: Ledger) -> None:
+    assert not [name for name in broken(sold) if "file" in name or "sales" in name]
+    said = {check.name: check.detail for check in examine(sold)}
+    assert said["files of unknown fate are known as such"] == "1 files worth 20.00"
+
+
+@pytest.mark.parametrize(
+    ("damage", "finding"),
+    [
+        (sa.update(sales_file_table).values(value=Decimal("1.00")), "a file's rows and value are those of its lines"),
+        (sa.delete(sales_line_table).where(sales_line_table.c.line_key == "0|1|sale"), "a file's rows and value are"),
+        (sa.update(sales_file_table).values(state="lost"), "every file is in one of six states"),
+        (sa.update(sales_file_table).values(content=None), "a file that may go again has its content"),
+        (sa.update(sales_file_table).values(state="sending"), "a file that is being sent has a sender"),
+        (sa.update(sales_file_table).values(state="absent", content=None), "what a person decided names the person"),
+        (sa.update(exception).values(resolved_at=sa.func.now()), "what waits for a person about sales is on the list"),
+    ],
+)
+def test_each_broken_promise_about_sales_data_is_found(sold: Ledger, damage: sa.UpdateBase, finding: str) -> None:
+    sold.write(lambda c: c.execute(damage))
+    assert any(name.startswith(finding) for name in broken(sold))

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from prima_emarsys.sync import sales_files, upload
 from prima_emarsys.sync.doctor import examine
+from prima_emarsys.sync.failpoints import SALES_POINTS
 from prima_emarsys.sync.ledger import Ledger
 from prima_emarsys.sync.sales_files import REFUSED, UNKNOWN, SalesFiles
 from prima_emarsys.sync.schema import sales_file
@@ -41,7 +42,6 @@ from prima_emarsys_tests.sync.shop import (
 HISTORIES = int(os.environ.get("PRIMA_EMARSYS_TEST_HISTORIES", "40")) // 8
 ORDERS, AMOUNTS = ("100", "101", "102"), ("10.00", "4.00", "0.00")
 STEPS = [accept, accept_silently, lose, refuse, busy]
-POINTS = ["mid_seal", "after_seal", "before_send", "after_send", "before_accept", "after_accept"]
 
 
 class Killed(BaseException):
@@ -112,7 +112,7 @@ class History(RuleBasedStateMachine):
 
     # -- what happens on the way -------------------------------------------------------------------------------------
 
-    @rule(script=st.lists(st.sampled_from(STEPS), max_size=3), point=st.none() | st.sampled_from(POINTS))
+    @rule(script=st.lists(st.sampled_from(STEPS), max_size=3), point=st.none() | st.sampled_from(SALES_POINTS))
     def run(self, script: list[Any], point: str | None) -> None:
         """A run, in which replies are lost, or which ends at a named point."""
         self.endpoint.script = list(script)
