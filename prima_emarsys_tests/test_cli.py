@@ -220,3 +220,51 @@ def test_a_damaged_ledger_is_refused_and_not_replaced(house: House) -> None:
     assert result.exit_code == 1
     assert "restore it from a backup" in result.output
     assert ledger.read_bytes().startswith(b"this is no database")
+
+
+# -- sales data ------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_of_unknown_fate_is_listed_and_settled_by_a_named_person(house: House) -> None:
+    house.emarsys.faults = Faults(Fault(kind="drop", applied=True, path="hapi/*/sales-data/api"))
+    house.tick("order", changes=6, seed=3)
+    with house.project() as project:
+        project.read("customers")
+        project.read("orders")
+        project.persons()
+        project.sales()
+        project.attributes()
+        project.compose()
+        project.send()
+        project.sales_lines()
+        planned = run("plan", "sales")
+        assert planned.exit_code == 0
+        assert "First" in planned.output
+        assert project.send_sales().uploaded is not None
+    listed = run("sales", "files", "--state", "unknown")
+    (line,) = [line for line in listed.output.splitlines() if "sales-2" in line]
+    name = line.split()[0]
+    assert name in run("exceptions", "--owner", "marketing").output
+    assert run("sales", "resolve", name, *BY).exit_code == 2
+    settled = run("sales", "resolve", name, "--arrived", *BY)
+    assert settled.exit_code == 0
+    assert f"{name} (" in settled.output
+    assert "counts as accepted" in settled.output
+    assert name not in run("exceptions", "--owner", "marketing").output
+    again = run("sales", "resolve", name, "--absent", *BY)
+    assert again.exit_code == 1
+    assert f"{name} is accepted; only unknown or refused files can be decided so" in again.output
+    assert run("sales", "release", name, *BY).exit_code == 1
+
+
+def test_finance_accepts_a_refund_above_its_sale_and_it_is_sent(house: House) -> None:
+    with house.project() as project:
+        cases = [case for case in open_exceptions(project.ledger, "finance") if case.kind == "refund-above-sale"]
+        waiting = {row["order_id"] for row in house.table("emarsys.sales_waiting")}
+        assert waiting
+        for case in cases:
+            assert run("accept", str(case.id), *BY).exit_code == 0
+        sent = project.send_sales()
+        assert sent.rows_sealed == len(waiting)
+        assert sent.disputed == 0
+    assert run("accept", "999999", *BY).exit_code == 1

@@ -1,0 +1,124 @@
+"""`emarsys/sales_data`, run as Dagster runs it, against the local Emarsys: its turnover is what the books say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from prima_emarsys.sandbox.emarsys.faults import Fault, Faults
+from prima_emarsys.sync.exceptions import open_exceptions
+from prima_emarsys.sync.sales_files import ACCEPTED, UNKNOWN, SalesFiles
+from prima_emarsys_tests.defs.house import COMPUTING, SWEEPING, House, checks, in_step, metadata
+
+UPLOAD = "hapi/*/sales-data/api"
+SALES = (*SWEEPING, *COMPUTING)
+
+
+def desired(house: House) -> dict[str, Decimal]:
+    """Person → net of the desired lines that do not wait."""
+    waiting = {row["line_key"] for row in house.table("emarsys.sales_waiting")}
+    net: dict[str, Decimal] = {}
+    for row in house.table("emarsys.sales_data"):
+        if row["excluded"] is None and row["line_key"] not in waiting:
+            net[row["customer"]] = net.get(row["customer"], Decimal(0)) + row["price"]
+    return net
+
+
+def held(house: House) -> dict[str, Decimal]:
+    """The same as the local Emarsys adds it up, once it has loaded its files."""
+    house.emarsys.load_sales()
+    return house.emarsys.turnover()
+
+
+def lines(house: House) -> dict[str, Decimal]:
+    """Line key → what the local Emarsys holds of it."""
+    found: dict[str, Decimal] = {}
+    for sale in house.emarsys.sales():
+        key = sale.custom["s_line"].rpartition("/")[0]
+        found[key] = found.get(key, Decimal(0)) + sale.price
+    return found
+
+
+@dataclass
+class Seen:
+    """What tests look at after things happened and one more sync."""
+
+    house: House
+    result: dg.ExecuteInProcessResult
+    before: dict[str, Decimal]
+
+
+@pytest.fixture(scope="module")
+def seen(first_sync: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+    with in_step(first_sync, tmp_path_factory.mktemp("sales") / "house") as house:
+        before = held(house)
+        house.tick(changes=30, seed=5)
+        yield Seen(house, house.run(*SALES), before)
+
+
+def test_the_turnover_of_every_buyer_is_the_books_to_the_penny(seen: Seen) -> None:
+    assert seen.result.success
+    now = held(seen.house)
+    assert now != seen.before
+    assert now == {person: net for person, net in desired(seen.house).items()}
+
+
+def test_emarsys_had_to_invent_no_buyer_and_rejected_no_row(seen: Seen) -> None:
+    held(seen.house)
+    assert [buyer for buyer in seen.house.emarsys.buyers() if buyer.contact is None] == []
+    assert [report.rejects for report in seen.house.emarsys.load_reports() if report.rejects] == []
+
+
+def test_every_line_is_there_once(seen: Seen) -> None:
+    held(seen.house)
+    waiting = {row["line_key"] for row in seen.house.table("emarsys.sales_waiting")}
+    wanted = {
+        row["line_key"]: row["price"]
+        for row in seen.house.table("emarsys.sales_data")
+        if row["excluded"] is None and row["line_key"] not in waiting and (row["price"] or row["quantity"])
+    }
+    assert {key: price for key, price in lines(seen.house).items() if key in wanted or price} == wanted
+
+
+def test_the_counts_of_a_run_add_up_and_its_checks_are_green(seen: Seen) -> None:
+    counts = metadata(seen.result, "emarsys/sales_data")
+    assert counts["read"] == counts["dagster/row_count"] + counts["excluded"]
+    assert counts["sent"] == counts["accepted"] == counts["put into files"] > 0
+    assert (counts["refused"], counts["unknown"], counts["left to the next run"]) == (0, 0, 0)
+    own = {name: passed for name, passed in checks(seen.result).items() if name.startswith("emarsys/sales_data")}
+    assert len(own) == 5
+    assert all(own.values())
+
+
+def test_a_second_run_sends_nothing(seen: Seen) -> None:
+    calls = seen.house.emarsys.counters.calls["sales.upload"]
+    result = seen.house.run("emarsys/sales_data")
+    assert metadata(result, "emarsys/sales_data")["sent"] == 0
+    assert seen.house.emarsys.counters.calls["sales.upload"] == calls
+
+
+def test_row_5_a_lost_reply_is_settled_by_a_person_and_the_turnover_ties_again(house: House) -> None:
+    house.emarsys.faults = Faults(Fault(kind="drop", applied=True, path=UPLOAD))
+    house.tick("order", changes=6, seed=3)
+    result = house.run(*SALES)
+    counts = metadata(result, "emarsys/sales_data")
+    assert counts["unknown"] == counts["sent"] > 0
+    house.emarsys.faults = Faults()
+    again = metadata(house.run("emarsys/sales_data"), "emarsys/sales_data")
+    assert again["sent"] == 0
+    with house.project() as project:
+        files = SalesFiles(project.ledger)
+        [file] = files.all(UNKNOWN)
+        cases: list[Any] = [case for case in open_exceptions(project.ledger) if case.kind == "sales-file-unknown"]
+        assert [(case.record, case.money, case.owner) for case in cases] == [(file.name, file.value, "marketing")]
+        files.resolve(file.name, "arrived", "Ann", "it is on the page")
+    house.run("emarsys/sales_data")
+    assert held(house) == desired(house)
+    with house.project() as project:
+        assert {file.state for file in SalesFiles(project.ledger).all()} == {ACCEPTED}
