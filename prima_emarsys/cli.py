@@ -282,12 +282,15 @@ def sales_files(states: tuple[str, ...], limit: int) -> None:
 
 @sales.command("resolve")
 @click.argument("file")
-@click.option("--arrived/--absent", required=True, default=None, help="Whether Emarsys's Sales Data page shows it.")
+@click.option("--arrived", is_flag=True, help="Emarsys's Sales Data page shows it.")
+@click.option("--absent", is_flag=True, help="It does not.")
 @_by
 @_note
 @explained
-def sales_resolve(file: str, arrived: bool, by: str, note: str) -> None:
+def sales_resolve(file: str, arrived: bool, absent: bool, by: str, note: str) -> None:
     """Say of a file of unknown fate whether it is in Emarsys, or give up a refused one (--absent)."""
+    if arrived == absent:
+        raise click.UsageError("Say either --arrived or --absent.")
     files = SalesFiles(opened().ledger)
     resolved = files.resolve(file, "arrived" if arrived else "absent", by, note)
     files.report()
