@@ -24,7 +24,7 @@ from prima_emarsys.site import SalesRules
 from prima_emarsys.steps.progress import Progress
 from prima_emarsys.warehouse import Warehouse
 
-ORDERS_AT_A_TIME = 250_000
+ORDERS_AT_A_TIME = 100_000
 """Orders that are booked together, so that memory does not grow with the history."""
 
 SOURCES = ("sales_order", "sales_order_line", "order_charge", "customer_return", "credit_note", "credit_note_line")
@@ -68,8 +68,10 @@ def book_sales(warehouse: Warehouse, rules: SalesRules, *, whole: bool = False) 
     counts = SalesCounts(whole=cursor is None)
     persons = warehouse.table("core.persons").select("account", "person_key")
 
+    credit_orders = _credit_orders(books.credit_lines, books.credits)
+
     def booked(orders: ir.Table) -> ir.Table:
-        only = _only(books, orders, warehouse.settle)
+        only = _only(books, credit_orders, orders, warehouse.settle)
         return warehouse.settle(signed_ledger(only, rules, warehouse.settle).semi_join(orders, "order_key"))
 
     def persons_of(*accounts: ir.Table) -> ir.Table:
@@ -77,7 +79,8 @@ def book_sales(warehouse: Warehouse, rules: SalesRules, *, whole: bool = False) 
         return warehouse.settle(persons.semi_join(held, "account").select("person_key").distinct())
 
     if cursor is None:
-        orders = warehouse.settle(_every_order(books).mutate(place=ibis.row_number()))
+        credit_orders = warehouse.settle(credit_orders)  # each part asks it again
+        orders = warehouse.settle(_every_order(books, credit_orders).mutate(place=ibis.row_number()))
         number = warehouse.count(orders)
         stored = warehouse.table("core.sales") if warehouse.has("core.sales") else persons.limit(0)
         before = warehouse.settle(stored.select("account").distinct())
@@ -94,7 +97,7 @@ def book_sales(warehouse: Warehouse, rules: SalesRules, *, whole: bool = False) 
         counts.orders = warehouse.count(warehouse.table("core.sales").select("order_key").distinct())
     else:
         stored = warehouse.table("core.sales")
-        affected = warehouse.settle(_affected(mirror, books, stored, cursor.at))
+        affected = warehouse.settle(_affected(mirror, credit_orders, stored, cursor.at))
         counts.orders = warehouse.count(affected)
         ledger = booked(affected)
         touched = persons_of(ledger, stored.semi_join(affected, "order_key"))
@@ -123,18 +126,17 @@ def _credit_orders(lines: ir.Table, notes: ir.Table) -> ir.Table:
     )
 
 
-def _every_order(books: Books) -> ir.Table:
+def _every_order(books: Books, credit_orders: ir.Table) -> ir.Table:
     """All orders, and all credits under keys of their own. Column: order_key."""
     by_order = [
         table.select(order_key=order_key(table.company, table.order_number))
         for table in (books.orders, books.lines, books.charges, books.returns)
     ]
-    credit_orders = _credit_orders(books.credit_lines, books.credits)
     of_credits = [credit_orders.select("order_key"), credit_orders.select(order_key="own_key")]
     return ibis.union(*by_order, *of_credits, distinct=True).filter(ibis._.order_key.notnull())
 
 
-def _affected(mirror: Mirror, books: Books, stored: ir.Table, at: int) -> ir.Table:
+def _affected(mirror: Mirror, credit_orders: ir.Table, stored: ir.Table, at: int) -> ir.Table:
     """Orders (and credits without an order) whose rows may differ since landing `at`. Column: order_key."""
     by_order = [
         mirror.above(name, at).select(order_key=order_key(ibis._.company, ibis._.order_number))
@@ -148,7 +150,6 @@ def _affected(mirror: Mirror, books: Books, stored: ir.Table, at: int) -> ir.Tab
         distinct=True,
     )
     changed_returns = mirror.above("customer_return", at).select(document=ibis._.company + "|" + ibis._.return_number)
-    credit_orders = _credit_orders(books.credit_lines, books.credits)
     renewed = credit_orders.semi_join(changed_notes, "document")
     # Where a changed return or credit note stood until now.
     stood = stored.semi_join(changed_notes.union(changed_returns, distinct=True), "document").select("order_key")
@@ -158,16 +159,15 @@ def _affected(mirror: Mirror, books: Books, stored: ir.Table, at: int) -> ir.Tab
     return orders.union(renewed.select(order_key="own_key"), waiting, distinct=True).filter(ibis._.order_key.notnull())
 
 
-def _only(books: Books, orders: ir.Table, settle: Settle) -> Books:
+def _only(books: Books, credit_orders: ir.Table, orders: ir.Table, settle: Settle) -> Books:
     """The books of these orders."""
 
     def of_orders(table: ir.Table, keys: ir.Table = orders) -> ir.Table:
         return table.filter(order_key(table.company, table.order_number).isin(keys.order_key))
 
-    credit_orders = _credit_orders(books.credit_lines, books.credits)
     notes = settle(
-        credit_orders.filter(
-            credit_orders.order_key.isin(orders.order_key) | credit_orders.own_key.isin(orders.order_key)
+        credit_orders.semi_join(orders, "order_key").union(
+            credit_orders.semi_join(orders, credit_orders.own_key == orders.order_key)
         )
     )
     documents = notes.select("document").distinct()
