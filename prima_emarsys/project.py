@@ -28,6 +28,7 @@ from prima_emarsys.settings import Settings, SettingsError
 from prima_emarsys.steps.attributes import AttributeCounts, score_persons
 from prima_emarsys.steps.contacts import ContactCounts, compose_contacts
 from prima_emarsys.steps.persons import PersonsCounts, resolve_persons
+from prima_emarsys.steps.predictions import PredictionCounts, predict_value
 from prima_emarsys.steps.sales import SalesCounts, book_sales
 from prima_emarsys.steps.sales_data import LinesCounts, SalesSent, compose_sales, plan_sales, send_sales
 from prima_emarsys.steps.sending import ContactSender, Sent, send_contacts
@@ -197,6 +198,11 @@ class Project:
         """Bring `emarsys/rfm_clv` up to date for the site's day."""
         with self.warehouse() as warehouse:
             return score_persons(warehouse, self.site.attributes, self.settings.today, whole=whole)
+
+    def predict(self) -> PredictionCounts:
+        """Bring `emarsys/predicted_value` up to date for the site's day."""
+        with self.warehouse() as warehouse:
+            return predict_value(warehouse, self.settings.today)
 
     def compose(self, *, whole: bool = False) -> ContactCounts:
         """Bring the desired contacts up to date."""

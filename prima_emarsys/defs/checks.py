@@ -31,6 +31,11 @@ _CATALOGUE: dict[str, list[tuple[str, bool, str]]] = {
     "emarsys/rfm_clv": [
         ("ties_to_sales", True, "Net value over all persons ties to the signed ledger, to the penny."),
     ],
+    # Not blocking: a model that is not to be believed is not used, and no contact should wait for a better one.
+    "emarsys/predicted_value": [
+        ("model_is_sound", False, "The week has a model, and its parameters are finite and plausible."),
+        ("holdout_is_met", False, "A fit on the first part of the history foretells the rest, within a quarter."),
+    ],
     "emarsys/contacts": [
         ("every_person_composed", False, "Each person is a desired contact, or excluded by a named rule."),
         ("every_contact_explained", False, "Each desired contact is acknowledged, or waits for a named reason."),

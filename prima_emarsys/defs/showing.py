@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from io import BytesIO
 from typing import Any
 
 import dagster as dg
@@ -14,6 +16,8 @@ from prima_emarsys.steps.verdicts import Verdict
 
 MOST_ROWS = 50
 """Rows of a table in metadata; Dagster stores every one of them for ever."""
+_LARGEST_PICTURE = 14_000
+"""Bytes; the same holds for pictures."""
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.MarkdownMetadataValue:
@@ -45,6 +49,27 @@ def flow(**numbers: int) -> dict[str, int]:
     if strange := set(numbers) - set(FLOW):
         raise ValueError(f"no such count: {', '.join(sorted(strange))}")
     return {name: numbers[name] for name in FLOW if name in numbers}
+
+
+def bars(title: str, groups: Sequence[str], series: Mapping[str, Sequence[float]]) -> dg.MarkdownMetadataValue:
+    """A small bar chart, one bar a group and series, as a picture inside Markdown. Raises ValueError if it is no longer
+    small (`_LARGEST_PICTURE`)."""
+    from matplotlib.figure import Figure  # takes its time, which only an asset with a picture should spend
+
+    figure = Figure(figsize=(5, 3), dpi=72, layout="tight")
+    axes = figure.add_subplot(title=title)
+    axes.title.set_fontsize("medium")
+    width = 0.8 / len(series)
+    for number, (name, values) in enumerate(series.items()):
+        places = [place + (number + 0.5) * width - 0.4 for place in range(len(groups))]
+        axes.bar(places, values, width, label=name)
+    axes.set_xticks(range(len(groups)), groups)
+    axes.legend()
+    file = BytesIO()
+    figure.savefig(file, format="png")
+    if len(file.getvalue()) > _LARGEST_PICTURE:
+        raise ValueError(f"the picture {title!r} has {len(file.getvalue()):,} bytes")
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{b64encode(file.getvalue()).decode()})")
 
 
 def exceptions(findings: Sequence[Finding]) -> dict[str, Any]:

@@ -8,11 +8,13 @@ sent as empty here: whether an old value must be cleared is the plan's business.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from enum import StrEnum
 from functools import reduce
+from itertools import pairwise
 
 import ibis
 import ibis.expr.types as ir
@@ -55,6 +57,11 @@ def _custom(name: str, storage: Storage, meaning: str) -> Field:
     return Field(name, f"prima_{name}", storage, meaning)
 
 
+def _one_two_five(first: int, last: int) -> list[str]:
+    """1, 2 and 5 times the powers of ten from `first` to `last`, as they are written."""
+    return [f"{Decimal(digit).scaleb(power):f}" for power in range(first, last + 1) for digit in (1, 2, 5)]
+
+
 FIELDS: tuple[Field, ...] = (
     _system("email", "email", Storage.LONG_TEXT, "E-mail address of the lead account, normalised."),
     _system("first_name", "first_name", Storage.SHORT_TEXT, "Given name."),
@@ -86,7 +93,23 @@ FIELDS: tuple[Field, ...] = (
     _custom("monetary_score", Storage.NUMERIC, "1 to 5; 5 has the highest net value."),
     _custom("rfm_segment", Storage.SHORT_TEXT, "Name of the recency and frequency group."),
     _custom("lifecycle_stage", Storage.SHORT_TEXT, "Lead, first-time buyer, active, defecting or inactive."),
+    _custom(
+        "expected_orders_12m", Storage.NUMERIC, "Orders to be expected within twelve months: 0, 0.1, 0.2, 0.5, 1 …"
+    ),
+    _custom("expected_value_12m", Storage.NUMERIC, "Their value, base currency with VAT: 0, 1, 2, 5, 10, 20, 50 …"),
+    _custom(
+        "probability_alive", Storage.NUMERIC, "Chance of being a customer still, in tenths; 1 until a second order."
+    ),
 )
+
+FORECASTS: dict[str, tuple[str, ...]] = {
+    "expected_orders_12m": ("0", *_one_two_five(-1, 2)),
+    "expected_value_12m": ("0", *_one_two_five(0, 6)),
+    "probability_alive": ("0", *(f"0.{tenth}" for tenth in range(1, 10)), "1"),
+}
+"""The forecasts and the steps in which contacts hold them. A forecast of one person may well be wrong by half, and the
+weekly model moves nearly all of them by a little: in exact figures it would change every buyer's contact every week, in
+these about one in twelve (measured on the CDNOW data and on a simulated shop)."""
 
 _GENDERS = {"m": "1", "male": "1", "f": "2", "female": "2"}
 _NO_BIRTH_DATES_UNTIL = date(1900, 1, 1)
@@ -129,6 +152,14 @@ def _text(value: ir.Value) -> ir.StringValue:
     return value.cast("string")
 
 
+def _nearest(value: ir.DecimalValue, steps: Sequence[str]) -> ir.StringValue:
+    """The step nearest to a value, the higher one if it is in the middle; steps rise. Null stays null."""
+    exact = value.cast("decimal(18,4)")
+    middles = [ibis.literal((Decimal(a) + Decimal(b)) / 2, type="decimal(18,4)") for a, b in pairwise(steps)]
+    below = [(exact < middle, step) for middle, step in zip(middles, steps, strict=False)]
+    return ibis.cases((exact.isnull(), ibis.null("string")), *below, else_=steps[-1])
+
+
 def main_addresses(addresses: ir.Table) -> ir.Table:
     """One address an account: the invoice address with the lowest number, else the lowest of any kind."""
     order = [
@@ -156,6 +187,7 @@ def compose(
     customers: ir.Table,
     addresses: ir.Table,
     attributes: ir.Table,
+    predictions: ir.Table,
     *,
     fields: tuple[Field, ...],
     countries: Mapping[str, str],
@@ -165,8 +197,9 @@ def compose(
     """The desired contacts of the given persons.
 
     `leads`: person_key, account, accounts (how many); `accounts` as made by `identity.accounts`; `customers` and
-    `addresses` with the contract's columns; `attributes` as made by `attributes.attributes`; `countries`: ISO code →
-    choice id of this Emarsys account.
+    `addresses` with the contract's columns; `attributes` as made by `attributes.attributes`; `predictions`: person_key
+    and the columns named in `FORECASTS`, of those who have a forecast; `countries`: ISO code → choice id of this
+    Emarsys account.
     """
     home = main_addresses(addresses).select(
         "company", "customer_code", "city", "postcode", "country", *(f"line_{n}" for n in range(1, 7))
@@ -194,6 +227,8 @@ def compose(
         .left_join(known, "country")
         .left_join(attributes, "person_key")
         .drop("country_right", "person_key_right")
+        .left_join(predictions, "person_key")
+        .drop("person_key_right")
     )
     lines = [_clean(base[f"line_{n}"]) for n in range(1, 7)]
     joined = ibis.literal("").concat(*[(ibis.literal(", ") + line).fill_null("") for line in lines])
@@ -213,6 +248,7 @@ def compose(
         "account": base.account,
         "accounts": _text(base.accounts),
         "trade": ibis.cases((base.is_trade, "yes"), (~base.is_trade, "no"), else_=ibis.null("string")),
+        **{name: _nearest(base[name], steps) for name, steps in FORECASTS.items()},
     }
     for field in FIELDS:
         if field.name not in values:

@@ -13,7 +13,7 @@ computed in floating point, and becomes money again where it is rounded to the p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,10 +22,9 @@ from scipy.optimize import minimize
 from scipy.special import digamma, expit, gammaln, hyp2f1
 
 Array = NDArray[np.float64]
-_WIDEST = 12.0
-"""Parameters are looked for from e^-12 to e^12 times their scale; at such an end the data do not say what they are."""
-_FLAT = 1e-4
-"""The most that a person's mean log-likelihood may rise with the log of a parameter where it is called greatest."""
+WEEKS_A_YEAR = 365 / 7
+_FLAT = 1e-3
+"""The most by which a person's mean log-likelihood may still rise with the log of a parameter where the search ends."""
 
 
 class NotFitted(Exception):
@@ -91,11 +90,10 @@ def fit_buying(x: Array, t_x: Array, age: Array) -> Buying:
     """The BG/NBD model that makes these histories most likely. Raises `NotFitted`."""
     if not (x > 0).any():
         raise NotFitted("nobody has bought again")
-    scale = np.array([1.0, age.mean(), 1.0, 1.0])
-    starts = [[0.5, 0.3, 0.8, 2.5], [1.0, 1.0, 1.0, 1.0], [0.2, 0.05, 0.1, 5.0]]
-    (r, alpha, a, b), likelihood = _most_likely(
-        buying_log_likelihood, ("r", "alpha", "a", "b"), starts, scale, x, t_x, age
-    )
+    weeks = age.mean()
+    limits = {"r": (1e-4, 1e2), "alpha": (1e-4 * weeks, 1e3 * weeks), "a": (1e-4, 1e2), "b": (1e-4, 1e4)}
+    starts = [[0.5, 0.3 * weeks, 0.8, 2.5], [1.0, weeks, 1.0, 1.0], [0.2, 0.05 * weeks, 0.1, 5.0]]
+    (r, alpha, a, b), likelihood = _most_likely(buying_log_likelihood, limits, starts, x, t_x, age)
     return Buying(r, alpha, a, b, likelihood)
 
 
@@ -116,8 +114,8 @@ def expected_purchases(model: Buying, x: Array, t_x: Array, age: Array, weeks: f
     neither overflows nor loses its digits for those who buy most.
     """
     r, a, b = model.r, model.a, model.b
-    if abs(a - 1) < 1e-6:  # a removable singularity
-        a = 1 + 1e-6
+    if abs(a - 1) < 1e-5:  # a removable singularity
+        a = 1 + 1e-5
     start = model.alpha + age
     shape = hyp2f1(a + b - 1 - r, a - 1, a + b + x - 1, weeks / (start + weeks))
     growth = 1 - (start / (start + weeks)) ** (a - 1) * shape
@@ -151,9 +149,10 @@ def fit_spending(x: Array, mean: Array) -> Spending:
         raise NotFitted("nobody has bought again")
     if np.ptp(mean) == 0:
         raise NotFitted("all repeat purchases are worth the same")
-    scale = np.array([1.0, 1.0, mean.mean()])
-    starts = [[6.0, 4.0, 0.5], [1.0, 2.0, 1.0], [20.0, 10.0, 0.5]]
-    (p, q, v), likelihood = _most_likely(spending_log_likelihood, ("p", "q", "v"), starts, scale, x, mean)
+    worth = mean.mean()
+    limits = {"p": (1e-3, 1e4), "q": (1e-3, 1e4), "v": (1e-5 * worth, 1e5 * worth)}
+    starts = [[6.0, 4.0, 0.5 * worth], [1.0, 2.0, worth], [20.0, 10.0, 0.5 * worth]]
+    (p, q, v), likelihood = _most_likely(spending_log_likelihood, limits, starts, x, mean)
     if q <= 1:
         raise NotFitted(f"worth differs so much between persons that it has no mean (q = {q:.3g})")
     return Spending(p, q, v, likelihood)
@@ -164,17 +163,54 @@ def expected_worth(model: Spending, x: Array, mean: Array) -> Array:
     return model.p * (model.v + x * mean) / (model.p * x + model.q - 1)
 
 
+# -- together --------------------------------------------------------------------------------------------------------
+
+
+def forecast(
+    buying: Buying, spending: Spending, x: Array, t_x: Array, age: Array, mean: Array, weeks: float
+) -> tuple[Array, Array, Array]:
+    """Purchases to be expected within `weeks`, what they are worth together, and the chance that the person is alive.
+
+    `mean` is 0 where x is. Not discounted.
+    """
+    purchases = expected_purchases(buying, x, t_x, age, weeks)
+    return purchases, purchases * expected_worth(spending, x, mean), probability_alive(buying, x, t_x, age)
+
+
+def doubts(buying: Buying, spending: Spending, observed_mean: float) -> list[str]:
+    """Why a model is not to be believed, though it is the most likely one; nothing for a sound one.
+
+    Bounds that no shop meets: while they are customers, persons buy less than once in fifty years or more than once a
+    day; all or none leave after a purchase; the model's mean worth is not within half and double of `observed_mean`.
+    """
+    found = []
+    numbers = [buying.r, buying.alpha, buying.a, buying.b, spending.p, spending.q, spending.v]
+    if not (np.isfinite(numbers).all() and min(numbers) > 0):
+        return ["a parameter is no positive number"]
+    a_year = buying.r / buying.alpha * WEEKS_A_YEAR
+    if not 0.02 <= a_year <= 365:
+        found.append(f"customers would buy {a_year:.3g} times a year")
+    leaving = buying.a / (buying.a + buying.b)
+    if not 0.001 <= leaving <= 0.999:
+        found.append(f"{leaving:.2%} would leave after a purchase")
+    if spending.q <= 1 or not 0.5 <= spending.population_mean / observed_mean <= 2:
+        found.append(f"a purchase would be worth {spending.population_mean:,.2f}, and is {observed_mean:,.2f} so far")
+    return found
+
+
 # -- fitting ---------------------------------------------------------------------------------------------------------
 
 
 def _most_likely(
     log_likelihood: Callable[..., tuple[Array, Array]],
-    names: Sequence[str],
+    limits: Mapping[str, tuple[float, float]],
     starts: Sequence[Sequence[float]],
-    scale: Array,
     *data: Array,
 ) -> tuple[list[float], float]:
-    """Parameters of the greatest log-likelihood, and that. Begins at `starts`, which are in units of `scale`.
+    """Parameters of the greatest log-likelihood, and that. The search is on their logarithms, within `limits`.
+
+    Persons who are all alike make two parameters grow together without end, and the likelihood flat: then the limit is
+    as good as any. Where it is not flat at a limit, there is no maximum, and `NotFitted` says so.
 
     Equal rows are counted and sorted first: that is faster, and the order of persons moves no digit.
     """
@@ -182,24 +218,18 @@ def _most_likely(
     persons = counts.sum()
 
     def cost(logs: Array) -> tuple[float, Array]:
-        parameters = np.exp(logs) * scale
+        parameters = np.exp(logs)
         value, slopes = log_likelihood(parameters, *rows)
         return -(counts @ value) / persons, -(slopes @ counts) * parameters / persons
 
-    best = None
-    for start in starts:
-        found = minimize(
-            cost,
-            np.log(start),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=[(-_WIDEST, _WIDEST)] * len(names),
-            options={"maxiter": 1_000, "ftol": 1e-15, "gtol": 1e-9},
-        )
-        if np.isfinite(found.fun) and (best is None or found.fun < best.fun):
-            best = found
-    if best is None or np.abs(cost(best.x)[1]).max() > _FLAT:
-        raise NotFitted("the likelihood has no maximum that the search could reach")
-    if lost := [name for name, log in zip(names, best.x, strict=True) if abs(log) > _WIDEST - 1]:
-        raise NotFitted(f"the likelihood has no maximum: {' and '.join(lost)} would grow or shrink without end")
-    return [float(one) for one in np.exp(best.x) * scale], float(-best.fun * persons)
+    bounds = np.log(list(limits.values()))
+    options = {"maxiter": 1_000, "ftol": 1e-15, "gtol": 1e-9}
+    found = [
+        minimize(cost, np.log(start), jac=True, method="L-BFGS-B", bounds=bounds, options=options) for start in starts
+    ]
+    best = min(found, key=lambda one: one.fun if np.isfinite(one.fun) else np.inf)
+    steep = np.abs(cost(best.x)[1]) > _FLAT
+    if steep.any() or not np.isfinite(best.fun):
+        names = " and ".join(name for name, is_steep in zip(limits, steep, strict=True) if is_steep)
+        raise NotFitted(f"the likelihood has no maximum that the search could reach: {names} would go on without end")
+    return [float(one) for one in np.exp(best.x)], float(-best.fun * persons)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from prima_emarsys.rules import attributes as rule
 from prima_emarsys.site import AttributeRules, FixedThresholds
-from prima_emarsys.steps.progress import Progress
+from prima_emarsys.steps.progress import Progress, differing
 from prima_emarsys.warehouse import Warehouse
 
 TABLE = "emarsys.rfm_clv"
@@ -79,11 +79,7 @@ def score_persons(warehouse: Warehouse, rules: AttributeRules, as_of: date, *, w
         changed = scored.select("person_key")
     else:
         concerned = before if gone is None else before.semi_join(gone, "person_key")
-        changed = (
-            scored.difference(concerned)
-            .select("person_key")
-            .union(concerned.difference(scored).select("person_key"), distinct=True)
-        )
+        changed = differing(scored, concerned)
     changed = warehouse.settle(changed)
     counts.changed, counts.computed = warehouse.count(changed), warehouse.count(scored)
     with warehouse.transaction():

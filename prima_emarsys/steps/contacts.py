@@ -13,6 +13,8 @@ import pyarrow as pa
 from prima_emarsys.finding import Finding
 from prima_emarsys.prima.mirror import Mirror
 from prima_emarsys.rules.contacts import Field, compose
+from prima_emarsys.steps.predictions import PREDICTED
+from prima_emarsys.steps.predictions import TABLE as PREDICTIONS
 from prima_emarsys.steps.progress import Progress
 from prima_emarsys.warehouse import Warehouse
 
@@ -63,6 +65,7 @@ def compose_contacts(
         mirror.live("customer"),
         mirror.live("customer_address"),
         warehouse.table("emarsys.rfm_clv"),
+        warehouse.ensure(PREDICTIONS, PREDICTED),
         fields=fields,
         countries=countries,
         as_of=as_of,

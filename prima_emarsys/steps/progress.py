@@ -17,6 +17,11 @@ FOLLOWERS = ("attributes", "contacts", "sales_data")
 """Steps that read the log of touched persons; what all of them have read is forgotten."""
 
 
+def differing(now: ir.Table, before: ir.Table) -> ir.Table:
+    """Persons whose row is not the same in both tables, or stands in one only. Column: person_key."""
+    return now.difference(before).select("person_key").union(before.difference(now).select("person_key"), distinct=True)
+
+
 @dataclass(frozen=True)
 class Cursor:
     """Where a step stands: the landing or log number that it has taken in, and the day that it last counted for."""

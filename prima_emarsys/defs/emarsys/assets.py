@@ -10,7 +10,7 @@ from prima_emarsys.defs.gate import refuse_unless_passed
 from prima_emarsys.defs.resources import ProjectResource
 from prima_emarsys.defs.showing import check_result, counts, described_columns, exceptions, findings_result, flow, table
 from prima_emarsys.project import Project
-from prima_emarsys.rules.contacts import FIELDS
+from prima_emarsys.rules.contacts import FIELDS, FORECASTS
 from prima_emarsys.steps.contacts import ContactCounts
 from prima_emarsys.steps.sending import Sent
 from prima_emarsys.steps.verdicts import Verdict, attributes_tie, every_contact_explained, every_person_composed
@@ -18,10 +18,17 @@ from prima_emarsys.sync import lanes
 from prima_emarsys.sync.deliver import Tally
 from prima_emarsys.sync.plan import LANE
 
-UPSTREAM = ("prima/customers", "prima/orders", "prima/returns", "core/persons", "core/sales", "emarsys/rfm_clv")
+UPSTREAM = (
+    "prima/customers", "prima/orders", "prima/returns", "core/persons", "core/sales", "emarsys/rfm_clv",
+    "emarsys/predicted_value",
+)  # fmt: skip
 """Everything upstream of `emarsys/contacts`; a test compares it with the graph."""
 
-_ATTRIBUTES = [field for field in FIELDS if not field.system and field.name not in ("account", "accounts", "trade")]
+_ATTRIBUTES = [
+    field
+    for field in FIELDS
+    if not field.system and field.name not in ("account", "accounts", "trade") and field.name not in FORECASTS
+]
 
 
 @dg.asset(
@@ -70,7 +77,7 @@ def rfm_clv(config: StepConfig, project: ProjectResource) -> dg.MaterializeResul
     kinds={"ibis", "emarsys"},
     owners=["team:marketing"],
     pool="warehouse",
-    deps=[["emarsys", "rfm_clv"], ["core", "persons"], ["prima", "customers"]],
+    deps=[["emarsys", "rfm_clv"], ["emarsys", "predicted_value"], ["core", "persons"], ["prima", "customers"]],
     description="The contact of each person in Emarsys: identity, address and attributes. Computes what Emarsys should "
     "hold and sends only the difference to what it acknowledged. Sends nothing while a blocking check upstream is not "
     "green, or while the volume guard holds the plan. Opt-in is never sent.",
