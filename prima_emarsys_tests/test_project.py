@@ -55,6 +55,7 @@ def test_a_differently_named_prima_gives_the_same_contacts_by_its_site_file_alon
         project.persons()
         project.sales()
         project.attributes()
+        project.predict()
         project.compose()
         contract = plain.desired()
     assert len(contract) > 150

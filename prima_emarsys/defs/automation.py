@@ -33,8 +33,8 @@ nightly_truth = dg.define_asset_job(
     "nightly_truth",
     dg.AssetSelection.all(),
     config=WHOLE,
-    description="Sweeps Prima for late commits and deletions, computes everything again, freezes the day's cut points, "
-    "sends the differences and proves the result.",
+    description="Sweeps Prima for late commits and deletions, computes everything again, freezes the day's cut points "
+    "and the week's model of repeat purchases, sends the differences and proves the result.",
 )
 
 

@@ -90,7 +90,7 @@ def fit_buying(x: Array, t_x: Array, age: Array) -> Buying:
     """The BG/NBD model that makes these histories most likely. Raises `NotFitted`."""
     if not (x > 0).any():
         raise NotFitted("nobody has bought again")
-    weeks = age.mean()
+    weeks = np.sort(age).mean()
     limits = {"r": (1e-4, 1e2), "alpha": (1e-4 * weeks, 1e3 * weeks), "a": (1e-4, 1e2), "b": (1e-4, 1e4)}
     starts = [[0.5, 0.3 * weeks, 0.8, 2.5], [1.0, weeks, 1.0, 1.0], [0.2, 0.05 * weeks, 0.1, 5.0]]
     (r, alpha, a, b), likelihood = _most_likely(buying_log_likelihood, limits, starts, x, t_x, age)
@@ -149,7 +149,7 @@ def fit_spending(x: Array, mean: Array) -> Spending:
         raise NotFitted("nobody has bought again")
     if np.ptp(mean) == 0:
         raise NotFitted("all repeat purchases are worth the same")
-    worth = mean.mean()
+    worth = np.sort(mean).mean()
     limits = {"p": (1e-3, 1e4), "q": (1e-3, 1e4), "v": (1e-5 * worth, 1e5 * worth)}
     starts = [[6.0, 4.0, 0.5 * worth], [1.0, 2.0, worth], [20.0, 10.0, 0.5 * worth]]
     (p, q, v), likelihood = _most_likely(spending_log_likelihood, limits, starts, x, mean)

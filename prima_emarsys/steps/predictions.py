@@ -165,11 +165,13 @@ def predict_value(warehouse: Warehouse, today: date) -> PredictionCounts:
 # -- scoring ---------------------------------------------------------------------------------------------------------
 
 
+_NUMBERS = ("repeats", "recency_days", "age_days", "repeat_cents")
+"""Columns of `histories`. Read in their order, so that a sum over persons is the same to the last digit."""
+
+
 def _arrays(rows: pa.Table) -> tuple[Array, Array, Array, Array]:
     """x, t_x and T in weeks, and the mean worth of repeat purchases (0 without any), of `histories`."""
-    x, t_x, age, cents = (
-        rows[name].to_numpy().astype(np.float64) for name in ("repeats", "recency_days", "age_days", "repeat_cents")
-    )
+    x, t_x, age, cents = (rows[name].to_numpy().astype(np.float64) for name in _NUMBERS)
     return x, t_x / 7, age / 7, np.divide(cents / 100, x, out=np.zeros_like(x), where=x > 0)
 
 
@@ -197,7 +199,7 @@ def _fit(warehouse: Warehouse, links: ir.Table, as_of: date, today: date) -> Mod
     books = ledger.filter(ledger.posted_on <= as_of, ledger.ordered_on <= as_of)
     days = warehouse.settle(days_of_persons(orders_of_persons(books, links)))
     sampled = warehouse.settle(sample(histories(days, as_of), SAMPLE))
-    x, t_x, age, mean = _arrays(warehouse.read(sampled))
+    x, t_x, age, mean = _arrays(warehouse.read(sampled.order_by(*_NUMBERS)))
     _require_enough(x, age)
     again = x > 0
     buying, spending, mean_worth = (
@@ -230,7 +232,8 @@ def _hold_out(warehouse: Warehouse, days: ir.Table, as_of: date, weeks: int) -> 
 
     cut = as_of - timedelta(weeks=weeks)
     later = days.filter(days.day > cut, days.net > 0).group_by("person_key").agg(later=ibis._.count())
-    rows = warehouse.read(histories(days.filter(days.day <= cut), cut).left_join(later, "person_key"))
+    known = histories(days.filter(days.day <= cut), cut).left_join(later, "person_key")
+    rows = warehouse.read(known.order_by(*_NUMBERS, "later"))
     x, t_x, age, _ = _arrays(rows)
     try:
         _require_enough(x, age)

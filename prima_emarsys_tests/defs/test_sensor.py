@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
 import time_machine
 
 from prima_emarsys.defs.prima import sensors
-from prima_emarsys.defs.prima.sensors import DOWNSTREAM, prima_changes
+from prima_emarsys.defs.prima.sensors import DOWNSTREAM, NIGHTLY, prima_changes
 from prima_emarsys.defs.resources import ProjectResource
 from prima_emarsys.sandbox.world.store import open_world
-from prima_emarsys_tests.defs.house import House, account_of, key
+from prima_emarsys_tests.defs.house import House, account_of, key, untouched
 
 TAG = "prima_emarsys/subjects"
 
@@ -86,6 +87,16 @@ def test_only_the_changed_subjects_and_what_follows_them_are_asked_for(daemon: D
     assert assets(request) == {"prima/customers", *DOWNSTREAM["customers"]}
 
 
+def test_the_very_first_run_makes_the_forecasts_that_are_nightly_from_then_on(first_sync: Path, tmp_path: Path) -> None:
+    """Else the first night would change every contact, and the volume guard hold them."""
+    with untouched(first_sync, tmp_path / "house") as house:
+        (request,) = Daemon(house).tick()
+        assert assets(request) == {f"prima/{subject}" for subject in DOWNSTREAM} | {
+            *DOWNSTREAM["customers"],
+            "emarsys/predicted_value",
+        }
+
+
 def test_the_same_change_is_asked_for_once(daemon: Daemon) -> None:
     rename_somebody(daemon.house)
     assert len(daemon.tick()) == 1
@@ -154,4 +165,4 @@ def test_what_the_sensor_asks_for_is_what_the_graph_says() -> None:
     graph = defs.resolve_asset_graph()
     for subject, names in DOWNSTREAM.items():
         following = dg.AssetSelection.assets(key(f"prima/{subject}")).downstream(include_self=False).resolve(graph)
-        assert {one.to_user_string() for one in following} - {"proof/contacts"} == set(names)
+        assert {one.to_user_string() for one in following} - set(NIGHTLY) == set(names)

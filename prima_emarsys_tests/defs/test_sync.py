@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from prima_emarsys.defs.checks import checks_of
+from prima_emarsys.defs.prima.sensors import NIGHTLY
 from prima_emarsys.defs.showing import FLOW, MOST_ROWS
 from prima_emarsys.sandbox.emarsys.faults import Fault, Faults
 from prima_emarsys_tests.defs.house import (
@@ -22,7 +23,7 @@ from prima_emarsys_tests.defs.house import (
     metadata,
 )
 
-ASSETS = (*SWEEPING, *COMPUTING, "proof/contacts")
+ASSETS = (*SWEEPING, *COMPUTING, *NIGHTLY)
 WARNINGS = {
     "prima/customers:quarantine",
     "prima/orders:quarantine",
@@ -40,6 +41,8 @@ def assert_counts_add_up(result: dg.ExecuteInProcessResult) -> None:
         assert counts["read"] == counts["changed"] + counts["unchanged"] + counts["quarantined"], subject
     persons = metadata(result, "core/persons")
     assert persons["read"] == persons["dagster/row_count"] + persons["excluded"]
+    predicted = metadata(result, "emarsys/predicted_value")
+    assert persons["persons"] == predicted["read"] == predicted["dagster/row_count"] + predicted["excluded"]
     contacts = metadata(result, "emarsys/contacts")
     assert persons["persons"] == contacts["read"] == contacts["dagster/row_count"] + contacts["excluded"]
     assert contacts["dagster/row_count"] == contacts["planned"] + contacts["unchanged"]
@@ -74,6 +77,7 @@ def test_a_first_sync_leaves_emarsys_as_desired(resting: Seen) -> None:
     assert len(desired) > 150
     assert resting.before == desired
     assert len(resting.house.emarsys.all_contacts()) == len(desired)
+    assert sum("prima_expected_value_12m" in contact for contact in desired.values()) > 150
 
 
 def test_a_second_sync_sends_nothing(resting: Seen) -> None:

@@ -19,7 +19,7 @@ D = Decimal
 TODAY = date(2026, 11, 20)
 RULES = AttributeRules()
 
-_LEDGER = pa.schema(
+LEDGER = pa.schema(
     [
         ("account", pa.string()),
         ("order_key", pa.string()),
@@ -46,7 +46,7 @@ def bought(
     """`purchases` by person; `persons` are those without any row."""
     everybody = sorted({one["account"] for one in rows} | set(persons))
     links = warehouse.settle(pa.table({"account": everybody, "person_key": everybody}))
-    ledger = warehouse.settle(pa.Table.from_pylist(rows, schema=_LEDGER))
+    ledger = warehouse.settle(pa.Table.from_pylist(rows, schema=LEDGER))
     orders = rule.orders_of_persons(ledger, links)
     found = warehouse.read(rule.purchases(orders, links.select("person_key"), as_of, rules))
     return {one.pop("person_key"): one for one in found.to_pylist()}
@@ -296,7 +296,7 @@ def test_the_persons_who_cross_a_boundary_between_two_days_are_exactly_those_who
     changed = sorted(key for key in then if then[key] != now[key])
     everybody = sorted(then)
     links = warehouse.settle(pa.table({"account": everybody, "person_key": everybody}))
-    orders = rule.orders_of_persons(warehouse.settle(pa.Table.from_pylist(rows, schema=_LEDGER)), links)
+    orders = rule.orders_of_persons(warehouse.settle(pa.Table.from_pylist(rows, schema=LEDGER)), links)
     scored = warehouse.settle(
         pa.table({"person_key": everybody, "last_order_date": [then[key]["last_order_date"] for key in everybody]})
     )

@@ -13,6 +13,7 @@ import pytest
 from prima_emarsys.rules import identity
 from prima_emarsys.rules.contacts import FIELDS, Composed, Field, compose, main_addresses, site_fields
 from prima_emarsys.site import IdentityRules
+from prima_emarsys.steps.predictions import PREDICTED
 from prima_emarsys.warehouse import Warehouse
 from prima_emarsys_tests.rules.tables import rows_of, table
 
@@ -47,6 +48,7 @@ def composed(
     customers: Rows,
     addresses: Rows | None = None,
     bought: Rows | None = None,
+    forecasts: Rows | None = None,
     fields: tuple[Field, ...] = FIELDS,
 ) -> Composed:
     """Contacts of persons `P…` who have one account each, of their own code."""
@@ -62,6 +64,7 @@ def composed(
         found,
         table(warehouse, "customer_address", *(addresses or [])),
         warehouse.settle(pa.Table.from_pylist(bought or [], schema=_BOUGHT)),
+        warehouse.settle(pa.Table.from_pylist(forecasts or [], schema=PREDICTED)),
         fields=fields,
         countries=COUNTRIES,
         as_of=TODAY,
@@ -127,6 +130,14 @@ def test_a_whole_contact_as_emarsys_stores_it(warehouse: Warehouse) -> None:
                 "rfm_segment": "champions",
             }
         ],
+        [
+            {
+                "person_key": "P0000000007",
+                "expected_orders_12m": Decimal("1.7421"),
+                "expected_value_12m": Decimal("81.60"),
+                "probability_alive": Decimal("0.8812"),
+            }
+        ],
     )
     assert contacts(warehouse, result) == {
         "P0000000007": {
@@ -158,6 +169,9 @@ def test_a_whole_contact_as_emarsys_stores_it(warehouse: Warehouse) -> None:
             "monetary_score": "1",
             "rfm_segment": "champions",
             "lifecycle_stage": "active",
+            "expected_orders_12m": "2",
+            "expected_value_12m": "100",
+            "probability_alive": "0.9",
         }
     }
     assert rows_of(warehouse, result.withheld) == []
@@ -298,6 +312,7 @@ def test_a_person_of_whom_prima_has_no_account_any_more_is_excluded_by_name(ware
         customers,
         table(warehouse, "customer_address"),
         warehouse.settle(_BOUGHT.empty_table()),
+        warehouse.settle(PREDICTED.empty_table()),
         fields=FIELDS,
         countries=COUNTRIES,
         as_of=TODAY,
@@ -316,6 +331,29 @@ def test_trade_is_said_in_words_and_not_at_all_where_prima_does_not_say(
 ) -> None:
     result = composed(warehouse, [_mail("A") | {"is_trade": is_trade}])
     assert contacts(warehouse, result)["PA"].get("trade") == said
+
+
+def test_forecasts_are_sent_in_steps_and_not_at_all_where_there_is_none(warehouse: Warehouse) -> None:
+    """1, 2 and 5 times a power of ten, the nearest; probabilities in tenths."""
+    examples = {
+        "A": ("0.0499", "0.49", "0.0499", "0", "0", "0"),
+        "B": ("0.0500", "0.50", "0.0500", "0.1", "1", "0.1"),
+        "C": ("0.1499", "1.49", "0.1500", "0.1", "1", "0.2"),
+        "D": ("0.3500", "7.50", "0.9499", "0.5", "10", "0.9"),
+        "E": ("1.4999", "149.99", "0.9500", "1", "100", "1"),
+        "F": ("12.0000", "350.00", "1.0000", "10", "500", "1"),
+        "G": ("9999.0000", "88000000.00", "1.0000", "500", "5000000", "1"),
+    }
+    names = ("expected_orders_12m", "expected_value_12m", "probability_alive")
+    forecasts = [
+        {"person_key": f"P{code}", **dict(zip(names, map(Decimal, one[:3]), strict=True))}
+        for code, one in examples.items()
+    ]
+    sent = contacts(warehouse, composed(warehouse, [_mail(code) for code in "ABCDEFGZ"], forecasts=forecasts))
+    assert {key: tuple(one[name] for name in names) for key, one in sent.items() if key != "PZ"} == {
+        f"P{code}": one[3:] for code, one in examples.items()
+    }
+    assert not set(names) & set(sent["PZ"])
 
 
 def test_a_site_renames_and_drops_fields_and_only_those_are_composed(warehouse: Warehouse) -> None:
