@@ -41,7 +41,7 @@ def first_sync(world: World, clock: Clock) -> Mapping[str, Any]:
 
             for subject in ("customers", "orders", "returns"):
                 timed(f"read {subject}", opened.read, subject=subject)
-            for name in ("persons", "sales", "attributes", "compose"):
+            for name in ("persons", "sales", "attributes", "predict", "compose"):
                 timed(name, getattr(opened, name))
             sent = timed("send", opened.send, settle_seconds=30)
             opened.close()

@@ -98,18 +98,18 @@ FIELDS: tuple[Field, ...] = (
     ),
     _custom("expected_value_12m", Storage.NUMERIC, "Their value, base currency with VAT: 0, 1, 2, 5, 10, 20, 50 …"),
     _custom(
-        "probability_alive", Storage.NUMERIC, "Chance of being a customer still, in tenths; 1 until a second order."
+        "probability_alive", Storage.NUMERIC, "Chance of being a customer still, in quarters; 1 until a second order."
     ),
 )
 
 FORECASTS: dict[str, tuple[str, ...]] = {
     "expected_orders_12m": ("0", *_one_two_five(-1, 2)),
     "expected_value_12m": ("0", *_one_two_five(0, 6)),
-    "probability_alive": ("0", *(f"0.{tenth}" for tenth in range(1, 10)), "1"),
+    "probability_alive": ("0", "0.25", "0.5", "0.75", "1"),
 }
-"""The forecasts and the steps in which contacts hold them. A forecast of one person may well be wrong by half, and the
-weekly model moves nearly all of them by a little: in exact figures it would change every buyer's contact every week, in
-these about one in twelve (measured on the CDNOW data and on a simulated shop)."""
+"""The forecasts and the steps in which contacts hold them. A forecast of one person may well be wrong by half, and a
+new week moves nearly all of them by a little. Of the contacts of those who did nothing, exact figures would change 98 %
+with every week's model; these change 6 % (CDNOW and a simulated shop), or 17 % where people buy every third week."""
 
 _GENDERS = {"m": "1", "male": "1", "f": "2", "female": "2"}
 _NO_BIRTH_DATES_UNTIL = date(1900, 1, 1)

@@ -171,7 +171,7 @@ def test_a_whole_contact_as_emarsys_stores_it(warehouse: Warehouse) -> None:
             "lifecycle_stage": "active",
             "expected_orders_12m": "2",
             "expected_value_12m": "100",
-            "probability_alive": "0.9",
+            "probability_alive": "1",
         }
     }
     assert rows_of(warehouse, result.withheld) == []
@@ -334,13 +334,13 @@ def test_trade_is_said_in_words_and_not_at_all_where_prima_does_not_say(
 
 
 def test_forecasts_are_sent_in_steps_and_not_at_all_where_there_is_none(warehouse: Warehouse) -> None:
-    """1, 2 and 5 times a power of ten, the nearest; probabilities in tenths."""
+    """1, 2 and 5 times a power of ten, the nearest; probabilities in quarters."""
     examples = {
-        "A": ("0.0499", "0.49", "0.0499", "0", "0", "0"),
-        "B": ("0.0500", "0.50", "0.0500", "0.1", "1", "0.1"),
-        "C": ("0.1499", "1.49", "0.1500", "0.1", "1", "0.2"),
-        "D": ("0.3500", "7.50", "0.9499", "0.5", "10", "0.9"),
-        "E": ("1.4999", "149.99", "0.9500", "1", "100", "1"),
+        "A": ("0.0499", "0.49", "0.1249", "0", "0", "0"),
+        "B": ("0.0500", "0.50", "0.1250", "0.1", "1", "0.25"),
+        "C": ("0.1499", "1.49", "0.5000", "0.1", "1", "0.5"),
+        "D": ("0.3500", "7.50", "0.8749", "0.5", "10", "0.75"),
+        "E": ("1.4999", "149.99", "0.8750", "1", "100", "1"),
         "F": ("12.0000", "350.00", "1.0000", "10", "500", "1"),
         "G": ("9999.0000", "88000000.00", "1.0000", "500", "5000000", "1"),
     }
