@@ -36,6 +36,8 @@ from prima_emarsys.sync.plan import LANE
 
 _KILL = "kill"
 _FEW = 50
+_ABREAST = 4
+"""Assets side by side in a table, so that it fits a narrow terminal."""
 _ROUNDS = 8
 """Syncs tried until nothing is due; a killed process's lease must end first."""
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -175,14 +177,17 @@ def _sync(console: Console, title: str) -> None:
                 break
             console.print(f"   {state.dirty + state.leased + state.in_doubt:,} contacts wait to be sent again …")
             time.sleep(10)
-    shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
-    shown.add_column("", no_wrap=True)
-    for name in totals:
-        shown.add_column(name.split("/")[1], justify="right", no_wrap=True)
-    for count in FLOW:
-        if any(count in numbers for numbers in totals.values()):
-            shown.add_row(count, *(f"{n[count]:,}" if count in n else "" for n in totals.values()))
-    console.print(shown)
+    names = list(totals)
+    for first in range(0, len(names), _ABREAST):
+        abreast = names[first : first + _ABREAST]
+        shown = Table(title="" if first else title, title_justify="left", title_style="bold", box=SIMPLE)
+        shown.add_column("", no_wrap=True, min_width=len("quarantined"))
+        for name in abreast:
+            shown.add_column(name, justify="right", no_wrap=True)
+        for count in FLOW:
+            if any(count in totals[name] for name in abreast):
+                shown.add_row(count, *(f"{n[count]:,}" if count in (n := totals[name]) else "" for name in abreast))
+        console.print(shown)
 
 
 def _cause(result: dg.ExecuteInProcessResult) -> str:
