@@ -16,7 +16,7 @@ from prima_emarsys.steps.sending import Sent
 from prima_emarsys.steps.verdicts import Verdict, attributes_tie, every_contact_explained, every_person_composed
 from prima_emarsys.sync import lanes
 from prima_emarsys.sync.deliver import Tally
-from prima_emarsys.sync.plan import LANE
+from prima_emarsys.sync.plan import FIRST_CONTACT, LANE
 
 UPSTREAM = ("prima/customers", "prima/orders", "prima/returns", "core/persons", "core/sales", "emarsys/rfm_clv")
 """Everything upstream of `emarsys/contacts`; a test compares it with the graph."""
@@ -89,7 +89,8 @@ def contacts(context: dg.AssetExecutionContext, config: StepConfig, project: Pro
         sent = opened.send(settle_seconds=30)
         with opened.warehouse() as warehouse:
             everyone = every_person_composed(warehouse)
-            explained = every_contact_explained(warehouse, opened.ledger.counts(LANE))
+            first = opened.ledger.of_mapping(LANE, FIRST_CONTACT)
+            explained = every_contact_explained(warehouse, opened.ledger.counts(LANE), first)
         going = _going(opened, sent)
     return dg.MaterializeResult(
         metadata={
