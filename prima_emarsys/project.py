@@ -245,8 +245,9 @@ class Project:
         call. `settle_seconds` and `resting`: see `drain`.
         """
         site = self.site.emarsys
-        waits = {"lane_wait": 5.0, "short_wait": 65.0} if patient else {"lane_wait": 0.0, "short_wait": 0.0}
-        policy = Policy(parallel=2, lease=2 * site.call_deadline_seconds, grace=_EVENT_GRACE_SECONDS, **waits)
+        policy = Policy(parallel=2, lease=2 * site.call_deadline_seconds, grace=_EVENT_GRACE_SECONDS)
+        if not patient:
+            policy = replace(policy, lane_wait=0.0, short_wait=0.0)
         fresh = self.external_events.look(again=bool(self.outbox.parked()))
         if fresh:
             self._observe("events/names", self.external_events.findings)
