@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element, SubElement, tostring
+from xml.parsers.expat import XMLParserType
 
 import pyarrow as pa
 
@@ -163,15 +164,19 @@ def read_answer(texts: Iterable[str], shape: Shape, repairs: Counter[str]) -> An
     parser.StartElementHandler = reading.start
     parser.EndElementHandler = reading.end
     begun = False
+    for data in mended_bytes((text.encode("utf-8") for text in texts), repairs):
+        # A declaration must be the first thing, so white space before it would be an error.
+        _feed(parser, data if begun else data.lstrip())
+        begun = begun or bool(data.strip())
+    _feed(parser, b"", final=True)
+    return reading.finish()
+
+
+def _feed(parser: XMLParserType, data: bytes, *, final: bool = False) -> None:
     try:
-        for data in mended_bytes((text.encode("utf-8") for text in texts), repairs):
-            # A declaration must be the first thing, so white space before it would be an error.
-            feed(parser, data if begun else data.lstrip())
-            begun = begun or bool(data.strip())
-        feed(parser, b"", final=True)
+        feed(parser, data, final=final)
     except NoXml as error:
         raise Disbelieved(f"The answer inside the envelope cannot be read: {error}.") from None
-    return reading.finish()
 
 
 def judge(answer: Answer, what: str, company: str, request_type: str) -> None:

@@ -120,14 +120,9 @@ class Line:
                     parts[described.company_part] = company
                 with closing(described.operation(**parts)) as reply:
                     _check_status(what, reply)
-                    answer = read(_chunks(what, reply, until), described.answer_part)
-                    if reply.status_code != 200:
-                        raise Unavailable(f"{what}: HTTP {reply.status_code} with an answer that is no fault.")
-                    return answer
+                    return _read(what, reply, read, _chunks(what, reply, until), described.answer_part)
             except FaultRaised as raised:
                 raise _of_fault(what, raised) from None
-            except NoXml as error:
-                raise Disbelieved(f"{what}: the reply is no SOAP ({error}).") from None
             except Disbelieved as error:
                 raise Disbelieved(f"{what}: {error}") from None
             except _WIRE_ERRORS as error:
@@ -220,7 +215,7 @@ class Line:
 
 
 class _Transport(zeep.Transport):
-    """Posts envelopes and hands out replies whose bodies nobody has read. Logs nothing: there may be persons in them."""
+    """Posts envelopes and hands out replies whose bodies nobody has read. Logs nothing: persons may be in them."""
 
     def __init__(self, session: requests.Session, timeout: tuple[float, float]) -> None:
         super().__init__(session=session)  # pyright: ignore[reportArgumentType]
@@ -258,6 +253,21 @@ def _only(names: list[str]) -> str | None:
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
+
+
+def _read(
+    what: str, reply: requests.Response, read: Callable[[Iterator[bytes], str], T], chunks: Iterator[bytes], part: str
+) -> T:
+    """What `read` makes of a reply, if its status says that there is an answer in it."""
+    try:
+        answer = read(chunks, part)
+    except NoXml as error:
+        if reply.status_code == 200:
+            raise Disbelieved(f"the reply is no SOAP ({error}).") from None
+        raise Unavailable(f"{what}: HTTP {reply.status_code} without a fault.") from None
+    if reply.status_code != 200:
+        raise Unavailable(f"{what}: HTTP {reply.status_code} with an answer in place of a fault.")
+    return answer
 
 
 def _chunks(what: str, reply: requests.Response, until: float) -> Iterator[bytes]:

@@ -11,9 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-CONTROLS = bytes(byte for byte in range(0x20) if byte not in b"\t\n\r")
-_REFERENCE = re.compile(rb"&#(?:x([0-9a-fA-F]+)|([0-9]+));")
-_LONGEST_REFERENCE = 12
+_CONTROLS = bytes(byte for byte in range(0x20) if byte not in b"\t\n\r")
+_REFERENCE = re.compile(rb"&#(?:x([0-9a-fA-F]{1,6})|([0-9]{1,7}));")
+_LONGEST_REFERENCE = len(b"&#x10FFFF;")
 _UNDEFINED = (0x81, 0x8D, 0x8F, 0x90, 0x9D)
 _WINDOWS = {byte: bytes([byte]).decode("windows-1252") for byte in range(0x80, 0xA0) if byte not in _UNDEFINED}
 """What windows-1252 has where ISO-8859-1 has control characters."""
@@ -35,7 +35,8 @@ def mended_bytes(chunks: Iterable[bytes], repairs: Counter[str]) -> Iterator[byt
     """
     held = b""
     for chunk in chunks:
-        data = held + chunk
+        # Before anything is held back: a control character may stand inside a character or a reference.
+        data = held + _without_controls(chunk, repairs)
         whole = _whole(data)
         held = data[whole:]
         yield _mended(data[:whole], repairs)
@@ -82,10 +83,15 @@ def _whole(data: bytes) -> int:
     return reference if reference >= 0 and b";" not in data[reference:end] else end
 
 
-def _mended(data: bytes, repairs: Counter[str]) -> bytes:
-    clean = data.translate(None, CONTROLS)
+def _without_controls(data: bytes, repairs: Counter[str]) -> bytes:
+    clean = data.translate(None, _CONTROLS)
     if removed := len(data) - len(clean):
         repairs["control-characters"] += removed
+    return clean
+
+
+def _mended(data: bytes, repairs: Counter[str]) -> bytes:
+    clean = data
     if b"&#" in clean:
         clean = _REFERENCE.sub(lambda found: _allowed(found, repairs), clean)
     if clean.isascii():
