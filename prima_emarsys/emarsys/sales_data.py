@@ -1,0 +1,159 @@
+"""Sales data on the wire: the CSV, and the two ways by which a file of it reaches Emarsys.
+
+Both ways take the same bytes and answer with an outcome. What goes into a file, and what becomes of one whose outcome
+is not known, is decided elsewhere (`sync/sales_plan.py`, `sync/sales_files.py`).
+
+Source: Emarsys docs: sales data import (file rules, upload API), and the vendor's own shop module for refunds.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import paramiko
+import requests
+from pydantic import SecretStr
+from requests.auth import AuthBase
+
+from prima_emarsys.emarsys.exchange import HttpReply, Line, Lost, NotSent, Untrusted, secure
+from prima_emarsys.emarsys.folder import Folder
+from prima_emarsys.emarsys.outcome import Ambiguous, Answered, Later, Outcome, Stopped, classify
+from prima_emarsys.emarsys.redaction import redact, remember
+
+HEADER = (
+    "order", "customer", "item", "price", "quantity", "timestamp", "s_company", "s_channel", "s_kind", "s_line",
+    "f_gross", "f_net", "f_discount", "s_currency", "f_order_value",
+)  # fmt: skip
+"""Names and order of the columns, for ever: Emarsys refuses a file whose header differs from the first one's."""
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
+_LONGEST_WORDS = 300
+_PAUSE = 30.0
+_LONGEST_PAUSE = 120.0
+_CHECK_SOURCE = (
+    "Check emarsys.sales.url and its token against the API upload details of the sales data source in Emarsys."
+)
+
+
+def encode(lines: Iterable[Mapping[str, Any]], *, offset: bool = False) -> bytes:
+    """Lines (columns of `sync.sales_files`) as CSV: UTF-8, a header, dot decimals, no line break inside a value.
+
+    Timestamps are UTC: `2026-04-05T14:38:40Z`, or `…+00:00` with `offset`, as batch loads want them.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    writer.writerows(
+        (
+            _clean(one["order_id"]),
+            one["customer"],
+            _clean(one["item"]),
+            format(one["price"], "f"),
+            one["quantity"],
+            _moment(one["happened_at"], offset=offset),
+            one["company"],
+            _clean(one["channel"]),
+            one["kind"],
+            f"{one['line_key']}/{one['version']}",
+            format(one["gross"], "f"),
+            format(one["net"], "f"),
+            format(one["discount"], "f"),
+            one["currency"],
+            format(one["order_value"], "f"),
+        )
+        for one in lines
+    )
+    return text.getvalue().encode()
+
+
+def _clean(text: str) -> str:
+    return _UNPRINTABLE.sub(" ", text)
+
+
+def _moment(moment: datetime, *, offset: bool) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S") + ("+00:00" if offset else "Z")
+
+
+class HttpUpload:
+    """Uploads to one sales data source. Additive: the same file twice counts twice."""
+
+    name: ClassVar = "http"
+    repeatable: ClassVar = False
+
+    def __init__(self, url: str, token: SecretStr, *, deadline: float) -> None:
+        """Raises ValueError for an address that is not https and not on this machine."""
+        self._url = secure(url, "the address for sales data")
+        self._auth = _Bearer(token)
+        self._deadline = deadline
+        self._line = Line(threads=1)
+
+    def send(self, name: str, content: bytes) -> Outcome:  # noqa: ARG002 (the endpoint knows no names)
+        """Upload a file (CSV by gzip) once. `Answered` says that it was taken in: its rows are loaded later."""
+        headers = {"Accept": "text/plain", "Content-Type": "text/csv", "Content-Encoding": "gzip"}
+        try:
+            reply = self._line.exchange(
+                "POST", self._url, auth=self._auth, seconds=self._deadline, body=content, headers=headers
+            )
+        except Untrusted as fault:
+            return Stopped(f"Sales data: {fault}", "Check emarsys.sales.url, and the certificate authorities here.")
+        except NotSent as fault:
+            return Later(f"Sales data: {fault}", 1.0, counts_as_failure=True)
+        except Lost as fault:
+            return Ambiguous(f"Sales data: {fault}")
+        return _read(reply)
+
+
+def _read(reply: HttpReply) -> Outcome:
+    words = redact(reply.body.decode(errors="replace").strip())[:_LONGEST_WORDS]
+    if reply.status == 200 and words.lower().startswith("upload accepted"):
+        return Answered({})
+    outcome = classify(reply.status, None, words, wait=_pause(reply.headers))
+    # The remedies of that table are for the Core API.
+    return replace(outcome, remedy=_CHECK_SOURCE) if isinstance(outcome, Stopped) else outcome
+
+
+def _pause(headers: Mapping[str, str]) -> float:
+    """Seconds to keep away after a 429; what the server says, within reason."""
+    said = headers.get("Retry-After", "")
+    return min(max(float(said), 1.0), _LONGEST_PAUSE) if said.isdecimal() else _PAUSE
+
+
+class _Bearer(AuthBase):
+    def __init__(self, token: SecretStr) -> None:
+        self._token = token
+        remember(token.get_secret_value())
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"bearer {self._token.get_secret_value()}"
+        return request
+
+
+class BatchFiles:
+    """Writes files for batch loads into a folder. Whole orders: each replaces the last image of its order."""
+
+    name: ClassVar = "files"
+    repeatable: ClassVar = True
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def send(self, name: str, content: bytes) -> Outcome:
+        """Write a file (given as CSV by gzip) under its name, whole or not at all; over one of that name."""
+        try:
+            self._folder.put(name, gzip.decompress(content))
+        except (paramiko.AuthenticationException, paramiko.BadHostKeyException) as fault:
+            return Stopped(
+                f"Sales data: {redact(str(fault))}", "Check host_key, user and password under emarsys.sales."
+            )
+        except (PermissionError, FileNotFoundError) as fault:
+            return Stopped(f"Sales data: {redact(str(fault))}", "Create the folder, and let us write into it.")
+        except (OSError, EOFError, paramiko.SSHException) as fault:
+            return Later(f"Sales data: {redact(str(fault)) or type(fault).__name__}", 1.0, counts_as_failure=True)
+        return Answered({})
