@@ -10,6 +10,7 @@ import paramiko
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.sftp import SFTPFileSystem
+from paramiko.pkey import UnknownKeyType
 from pydantic import SecretStr
 
 from prima_emarsys.emarsys.redaction import remember
@@ -96,7 +97,7 @@ def _public(line: str) -> paramiko.PKey:
     try:
         kind, encoded, *_ = line.split()
         return paramiko.PKey.from_type_string(kind, base64.b64decode(encoded, validate=True))
-    except (ValueError, paramiko.SSHException, paramiko.UnknownKeyType):
+    except (ValueError, paramiko.SSHException, UnknownKeyType):
         raise ValueError("host_key must be a public key such as `ssh-ed25519 AAAA…`") from None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -14,7 +13,7 @@ from prima_emarsys.warehouse import Warehouse
 
 _PROGRESS = pa.schema([("step", pa.string()), ("at", pa.int64()), ("as_of", pa.date32())])
 _TOUCHED = pa.schema([("person_key", pa.string()), ("number", pa.int64())])
-FOLLOWERS = ("attributes", "contacts")
+FOLLOWERS = ("attributes", "contacts", "sales_data")
 """Steps that read the log of touched persons; what all of them have read is forgotten."""
 
 
@@ -62,8 +61,8 @@ class Progress:
 
     def forget(self) -> None:
         """Drop what every follower has read, so that the log stays small."""
-        cursors: Sequence[Cursor | None] = [self.cursor(step) for step in FOLLOWERS]
-        if all(cursors):
-            read = min(cursor.at for cursor in cursors if cursor)
-            numbers = self._touched.filter(self._touched.number <= read).select("number").distinct()
+        # Who never ran will begin with everybody.
+        cursors = [cursor.at for cursor in map(self.cursor, FOLLOWERS) if cursor]
+        if cursors:
+            numbers = self._touched.filter(self._touched.number <= min(cursors)).select("number").distinct()
             self._warehouse.delete("core.touched", numbers, on=["number"])

@@ -15,8 +15,6 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Protocol
 
-import sqlalchemy as sa
-
 from prima_emarsys.emarsys.outcome import (
     Ambiguous,
     Answered,
@@ -26,7 +24,6 @@ from prima_emarsys.emarsys.outcome import (
     Refusal,
     Stopped,
     TooLarge,
-    explain,
 )
 from prima_emarsys.finding import Finding
 from prima_emarsys.sync import lanes
@@ -35,7 +32,6 @@ from prima_emarsys.sync.failpoints import failpoint
 from prima_emarsys.sync.lanes import HeldBy
 from prima_emarsys.sync.ledger import Acknowledged, Claim, Counts, Ledger
 from prima_emarsys.sync.refusals import TOO_LARGE, is_of_all
-from prima_emarsys.sync.schema import delivery_call
 
 
 class Stock(Protocol):
@@ -216,9 +212,7 @@ def _take_lane(ledger: Ledger, lane: str, policy: Policy, sleep: Callable[[float
 def report(ledger: Ledger, lane: str, stock: Stock) -> None:
     """Put what a person must do about the lane and what it sends on the list of exceptions, and close the rest."""
     observe(ledger, f"delivery/{lane}", stock.findings(lane))
-    state = lanes.find(ledger, lane)
-    stopped = [Finding("lane-stopped", lane, f"{state.stop_reason}. {state.stop_remedy}")] if state.stopped_at else []
-    observe(ledger, f"lane/{lane}", stopped)
+    lanes.report(ledger, lane)
 
 
 class _Run:
@@ -341,7 +335,15 @@ class _Run:
                 parts.pop()
                 parts.extend(halves)
                 bisecting += bool(bisecting) or (bool(halves) and isinstance(outcome, BatchRefused))
-                self._note(part, outcome, started, done)
+                lanes.note_call(
+                    self.ledger,
+                    self.lane,
+                    started,
+                    len(part.records),
+                    outcome,
+                    acknowledged=done.acknowledged,
+                    refused=done.refused,
+                )
                 tally += done
         except BaseException as error:
             self.failure = self.failure or error  # first, so that nobody claims again what is given back now
@@ -412,23 +414,6 @@ class _Run:
     def _backoff(self, attempts: int) -> timedelta:
         most = min(self.policy.backoff_first * 2**attempts, self.policy.backoff_most)
         return timedelta(seconds=random.uniform(0, most))  # noqa: S311 (jitter, no secret)
-
-    def _note(self, part: Claim, outcome: Outcome, started: datetime, done: Tally) -> None:
-        """Keep the call for the record, and let the breaker know."""
-        row = sa.insert(delivery_call).values(
-            lane=self.lane,
-            started_at=started,
-            ended_at=self.ledger.clock(),
-            records=len(part.records),
-            outcome=type(outcome).__name__,
-            acknowledged=done.acknowledged,
-            refused=done.refused,
-            detail="" if isinstance(outcome, Answered) else explain(outcome)[:500],
-        )
-        self.ledger.write(lambda connection: connection.execute(row))
-        failed = isinstance(outcome, Ambiguous) or (isinstance(outcome, Later) and outcome.counts_as_failure)
-        if failed or isinstance(outcome, Answered | BatchRefused | TooLarge):
-            lanes.observe_call(self.ledger, self.lane, answered=not failed, started=started)
 
 
 @dataclass(frozen=True)

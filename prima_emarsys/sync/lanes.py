@@ -15,7 +15,11 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from prima_emarsys.emarsys.outcome import Ambiguous, Answered, BatchRefused, Later, Outcome, TooLarge, explain
+from prima_emarsys.finding import Finding
+from prima_emarsys.sync.exceptions import observe
 from prima_emarsys.sync.ledger import Ledger, know_lane, write_audit
+from prima_emarsys.sync.schema import delivery_call
 from prima_emarsys.sync.schema import lane as table
 
 CONTACTS = "contacts"
@@ -166,6 +170,13 @@ def resume(ledger: Ledger, lane: str, by: str, note: str) -> None:
     ledger.write(work)
 
 
+def report(ledger: Ledger, lane: str) -> None:
+    """Put a stopped lane on the list of exceptions, and take it off when it goes."""
+    state = find(ledger, lane)
+    stopped = [Finding("lane-stopped", lane, f"{state.stop_reason}. {state.stop_remedy}")] if state.stopped_at else []
+    observe(ledger, f"lane/{lane}", stopped)
+
+
 def observe_call(ledger: Ledger, lane: str, *, answered: bool, started: datetime) -> Breaker:
     """Let the breaker know how a call went. An answer to a call that began after a stop ends the stop."""
 
@@ -186,6 +197,26 @@ def observe_call(ledger: Ledger, lane: str, *, answered: bool, started: datetime
         return after
 
     return ledger.write(work)
+
+
+def note_call(
+    ledger: Ledger, lane: str, started: datetime, records: int, outcome: Outcome, *, acknowledged: int, refused: int
+) -> None:
+    """Keep a call for the record, and let the breaker know."""
+    row = sa.insert(delivery_call).values(
+        lane=lane,
+        started_at=started,
+        ended_at=ledger.clock(),
+        records=records,
+        outcome=type(outcome).__name__,
+        acknowledged=acknowledged,
+        refused=refused,
+        detail="" if isinstance(outcome, Answered) else explain(outcome)[:500],
+    )
+    ledger.write(lambda connection: connection.execute(row))
+    failed = isinstance(outcome, Ambiguous) or (isinstance(outcome, Later) and outcome.counts_as_failure)
+    if failed or isinstance(outcome, Answered | BatchRefused | TooLarge):
+        observe_call(ledger, lane, answered=not failed, started=started)
 
 
 _GOING = {"stopped_at": None, "stop_reason": None, "stop_remedy": None}

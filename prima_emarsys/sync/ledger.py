@@ -491,6 +491,10 @@ class Ledger:
         """Keys, in order, that Emarsys acknowledged as they should be; of `keys` only, if given."""
         return self._keys(lane, sa.and_(IS_SETTLED, sa.not_(IS_FILTERED)), keys)
 
+    def acknowledged(self, lane: str, keys: Iterable[str]) -> Iterator[str]:
+        """Those of `keys`, in order, that Emarsys acknowledged, be it in an earlier state than desired now."""
+        return self._keys(lane, record.c.acked_hash.is_not(None), keys)
+
     def unsettled(self, lane: str) -> Iterator[str]:
         """Keys, in order, that should be sent and are not acknowledged: dirty, leased, in doubt or quarantined."""
         unsettled = sa.or_(record.c.acked_hash.is_(None), record.c.acked_hash != record.c.desired_hash)

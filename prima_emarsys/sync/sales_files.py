@@ -39,7 +39,6 @@ SEALED, SENDING, ACCEPTED, REFUSED, UNKNOWN, ABSENT = "sealed", "sending", "acce
 STATES = (SEALED, SENDING, ACCEPTED, REFUSED, UNKNOWN, ABSENT)
 LINE_COLUMNS = tuple(column.name for column in line.columns if column.name != "file_id")
 _LOST = "the process that was sending it ended before the reply was known"
-_STRANGE = "the ledger does not know it, the warehouse does: was the ledger restored from a backup?"
 
 
 class NotResolvable(Exception):
@@ -115,11 +114,11 @@ class SalesFiles:
         failpoint("after_seal")
         return file
 
-    def adopt(self, file: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> SalesFile:
+    def adopt(self, file: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], reason: str) -> SalesFile:
         """Take in a file that the warehouse remembers and the ledger does not: it may have been sent."""
         now = self.ledger.clock()
         values = {name: file[name] for name in ("name", "sink", "rows", "value", "currency", "sealed_at")}
-        values |= {"sha256": "", "state": UNKNOWN, "attempts": 0, "settled_at": now, "reason": _STRANGE}
+        values |= {"sha256": "", "state": UNKNOWN, "attempts": 0, "settled_at": now, "reason": reason}
         return self.ledger.write(lambda connection: _insert(connection, values, lines))
 
     # -- on its way --------------------------------------------------------------------------------------------------
