@@ -24,8 +24,11 @@ from prima_emarsys.sync import guard, lanes
 from prima_emarsys.sync import retention as ledger_retention
 from prima_emarsys.sync.database import LedgerUnusable
 from prima_emarsys.sync.doctor import examine
-from prima_emarsys.sync.exceptions import open_exceptions
+from prima_emarsys.sync.exceptions import mark, open_exceptions
 from prima_emarsys.sync.plan import LANE, changes, explain, make_plan
+from prima_emarsys.sync.sales_files import STATES, NotResolvable, SalesFiles
+from prima_emarsys.sync.sales_plan import FOR_CONTACT, QUARANTINED
+from prima_emarsys.sync.upload import LANE as SALES_LANE
 from prima_emarsys.warehouse import WarehouseBusyError
 
 if TYPE_CHECKING:
@@ -33,7 +36,8 @@ if TYPE_CHECKING:
 
 console = Console(highlight=False)
 _EXPLAINED = (
-    SettingsError, ReadError, WritableRoleError, FieldsUnusable, NotAnswered, LedgerUnusable, WarehouseBusyError
+    SettingsError, ReadError, WritableRoleError, FieldsUnusable, NotAnswered, LedgerUnusable, WarehouseBusyError,
+    NotResolvable,
 )  # fmt: skip
 """Errors whose message is all that an operator needs."""
 
@@ -107,6 +111,34 @@ def plan_contacts(limit: int, show_personal: bool) -> None:
         table(f"First {len(rows)} field changes", ["person", "field", "Emarsys acknowledged", "would become"], listed)
 
 
+@plan.command("sales")
+@click.option("--limit", default=50, show_default=True, help="Rows to list.")
+@explained
+def plan_sales(limit: int) -> None:
+    """Which rows of sales data would be sent: new ones, and differences to what was sent."""
+    project = opened()
+    with project.warehouse() as warehouse:
+        if not warehouse.has("emarsys.sales_data"):
+            raise click.ClickException("No sales data have been computed yet: materialise emarsys/sales_data first.")
+        planned = project.plan_sales()
+        rows = planned.first(limit)
+    counted = planned.plan
+    table(
+        "Plan for sales data",
+        ["lines", "rows in files", "new lines", "changed", "no longer there", "rows to go", "their value"],
+        [[counted.lines, counted.sent, counted.new, counted.adjusted, counted.removed, counted.rows, counted.value]],
+    )
+    if counted.waiting:
+        table("Waiting", ["for", "rows"], [[_WAITS_FOR[reason], number] for reason, number in counted.waiting.items()])
+    if rows:
+        shown = ("order_id", "kind", "item", "quantity", "price", "happened_at", "customer")
+        listed = [[row[name] for name in shown] for row in rows]
+        table(f"First {len(rows)} rows", ["order", "kind", "item", "quantity", "price", "when", "person"], listed)
+
+
+_WAITS_FOR = {FOR_CONTACT: "its buyer to be acknowledged", QUARANTINED: "finance: refunded above the sale"}
+
+
 @main.command()
 @click.option("--owner", type=click.Choice(sorted({kind.owner.value for kind in KINDS.values()})), help="One owner's.")
 @click.option("--limit", default=50, show_default=True, help="Exceptions to list.")
@@ -127,8 +159,8 @@ def show_exceptions(project: Project, owner: str | None = None, limit: int = 0) 
     ]
     table("Open exceptions", ["owner", "kind", "number", "what to do"], rows)
     if limit and cases:
-        listed = [[str(case.owner), case.kind, case.record, case.detail] for case in cases[:limit]]
-        table(f"First {len(listed)}", ["owner", "kind", "record", "detail"], listed)
+        listed = [[case.id, str(case.owner), case.kind, case.record, case.detail] for case in cases[:limit]]
+        table(f"First {len(listed)}", ["number", "owner", "kind", "record", "detail"], listed)
 
 
 @main.command()
@@ -169,7 +201,7 @@ def prove() -> None:
 
 _by = click.option("--by", required=True, help="Your name; it is written to the audit table.")
 _note = click.option("--note", required=True, help="Why.")
-_lane = click.argument("lane", type=click.Choice([LANE]))
+_lane = click.argument("lane", type=click.Choice([LANE, SALES_LANE]))
 
 
 @main.command()
@@ -182,6 +214,8 @@ _lane = click.argument("lane", type=click.Choice([LANE]))
 def release(lane: str, records: tuple[str, ...], refused: bool, by: str, note: str) -> None:
     """Release a plan that the volume guard holds, or refused contacts, so that the next run sends them."""
     ledger = opened().ledger
+    if (records or refused) and lane == SALES_LANE:
+        raise click.ClickException("A refused file is released by `prima-emarsys sales release FILE`.")
     if records or refused:
         number = ledger.release(lane, list(records) or None, by, note)
         console.print(f"{number:,} contacts will be sent again by the next run.")
@@ -200,6 +234,78 @@ def resume(lane: str, by: str, note: str) -> None:
     """Let a stopped lane try again."""
     lanes.resume(opened().ledger, lane, by, note)
     console.print("The next run tries the lane with one small batch.")
+
+
+@main.command()
+@click.argument("exception", type=int)
+@_by
+@_note
+@explained
+def accept(exception: int, by: str, note: str) -> None:
+    """Live with an exception. A refund above its sale (by its number) is sent from then on."""
+    if not mark(opened().ledger, exception, "accepted", by, note):
+        raise click.ClickException(f"There is no open exception {exception}; `prima-emarsys exceptions` lists them.")
+    console.print(f"Exception {exception} is accepted.")
+
+
+@main.group()
+def sales() -> None:
+    """Files of sales data: where each stands, and what a person must say of it."""
+
+
+@sales.command("files")
+@click.option("--state", "states", type=click.Choice(STATES), multiple=True, help="Only these; may be repeated.")
+@click.option("--limit", default=50, show_default=True, help="Files to list, the newest last.")
+@explained
+def sales_files(states: tuple[str, ...], limit: int) -> None:
+    """List the files, with rows, value and state."""
+    files = SalesFiles(opened().ledger)
+    counted = [[state, *numbers] for state, numbers in files.by_state().items() if not states or state in states]
+    table("Files of sales data", ["state", "files", "rows", "value"], counted)
+    found = files.all(*states)[-limit:]
+    if found:
+        listed = [
+            [
+                file.name,
+                file.state,
+                file.rows,
+                f"{file.value:,} {file.currency}",
+                f"{file.sealed_at:%Y-%m-%d %H:%M}",
+                f"{file.sent_at:%Y-%m-%d %H:%M}" if file.sent_at else None,
+                file.resolved_by and f"{file.resolution}, says {file.resolved_by}" or file.reason,
+            ]
+            for file in found
+        ]
+        headings = ["file", "state", "rows", "value", "sealed (UTC)", "sent (UTC)", "why"]
+        table(f"{len(found)} files", headings, listed)
+
+
+@sales.command("resolve")
+@click.argument("file")
+@click.option("--arrived/--absent", required=True, default=None, help="Whether Emarsys's Sales Data page shows it.")
+@_by
+@_note
+@explained
+def sales_resolve(file: str, arrived: bool, by: str, note: str) -> None:
+    """Say of a file of unknown fate whether it is in Emarsys, or give up a refused one (--absent)."""
+    files = SalesFiles(opened().ledger)
+    resolved = files.resolve(file, "arrived" if arrived else "absent", by, note)
+    files.report()
+    what = "counts as accepted" if arrived else "counts for nothing; the next run puts its lines into another file"
+    console.print(f"{resolved.name} ({resolved.rows:,} rows, {resolved.value:,} {resolved.currency}) {what}.")
+
+
+@sales.command("release")
+@click.argument("file")
+@_by
+@_note
+@explained
+def sales_release(file: str, by: str, note: str) -> None:
+    """Let a refused file go again as it is."""
+    files = SalesFiles(opened().ledger)
+    files.release(file, by, note)
+    files.report()
+    console.print("The next run sends it again.")
 
 
 @main.command()

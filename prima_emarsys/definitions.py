@@ -7,6 +7,7 @@ import dagster as dg
 from prima_emarsys.defs.automation import nightly_schedule, nightly_truth, sync
 from prima_emarsys.defs.core.assets import persons, sales
 from prima_emarsys.defs.emarsys.assets import contacts, rfm_clv
+from prima_emarsys.defs.emarsys.sales import sales_data
 from prima_emarsys.defs.prima.assets import customers, orders, returns
 from prima_emarsys.defs.prima.sensors import prima_changes
 from prima_emarsys.defs.proof.assets import contacts as proof_of_contacts
@@ -17,7 +18,7 @@ from prima_emarsys.settings import load_settings
 def build_defs(project: ProjectResource | None = None) -> dg.Definitions:
     """All definitions; tests give their own project."""
     return dg.Definitions(
-        assets=[customers, orders, returns, persons, sales, rfm_clv, contacts, proof_of_contacts],
+        assets=[customers, orders, returns, persons, sales, rfm_clv, contacts, sales_data, proof_of_contacts],
         jobs=[sync, nightly_truth],
         schedules=[nightly_schedule(load_settings().site.time_zone)],
         sensors=[prima_changes],

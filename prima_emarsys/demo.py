@@ -65,6 +65,8 @@ def sandbox(folder: Path, port: int = 0) -> Iterator[tuple[LocalEmarsys, dict[st
                 "EMARSYS_TOKEN_URL": emarsys.token_url,
                 "EMARSYS_CLIENT_ID": emarsys.client_id,
                 "EMARSYS_CLIENT_SECRET": emarsys.client_secret,
+                "EMARSYS_SALES_URL": f"{emarsys.sales_url}/hapi/merchant/{emarsys.merchant_id}/sales-data/api",
+                "EMARSYS_SALES_TOKEN": emarsys.sales_token,
             },
         )
 

@@ -141,7 +141,8 @@ _CATALOGUE = [
         Owner.FINANCE,
         Severity.WARNING,
         "More was returned or credited than was sold on an order line.",
-        "Check the credit note against the order.",
+        "Check the credit note against the order. Its refund is not sent to Emarsys until the credit note is corrected "
+        "in Prima, or `prima-emarsys accept NUMBER` says that it is right.",
         "Returns and credits fit the sale again.",
     ),
     Kind(

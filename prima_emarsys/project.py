@@ -16,6 +16,8 @@ from prima_emarsys.contract import entities_of
 from prima_emarsys.emarsys.auth import OAuthClient, WsseUser
 from prima_emarsys.emarsys.contacts import Contacts
 from prima_emarsys.emarsys.fields import CreatableType, Fields, NewField
+from prima_emarsys.emarsys.folder import Folder
+from prima_emarsys.emarsys.sales_data import BatchFiles, HttpUpload
 from prima_emarsys.emarsys.transport import Account, Transport
 from prima_emarsys.finding import Finding
 from prima_emarsys.prima.mirror import Landing, Mirror
@@ -27,12 +29,16 @@ from prima_emarsys.steps.attributes import AttributeCounts, score_persons
 from prima_emarsys.steps.contacts import ContactCounts, compose_contacts
 from prima_emarsys.steps.persons import PersonsCounts, resolve_persons
 from prima_emarsys.steps.sales import SalesCounts, book_sales
+from prima_emarsys.steps.sales_data import LinesCounts, SalesSent, compose_sales, plan_sales, send_sales
 from prima_emarsys.steps.sending import ContactSender, Sent, send_contacts
 from prima_emarsys.sync.deliver import Policy
 from prima_emarsys.sync.exceptions import observe
 from prima_emarsys.sync.ledger import Ledger
 from prima_emarsys.sync.people import People
 from prima_emarsys.sync.plan import Route
+from prima_emarsys.sync.sales_files import SalesFiles
+from prima_emarsys.sync.sales_plan import Planned, mirror_sealed
+from prima_emarsys.sync.upload import Sink
 from prima_emarsys.warehouse import Warehouse, open_warehouse
 
 # Retries are counted in the ledger; stamina's own line would print a call's arguments.
@@ -129,6 +135,26 @@ class Project:
         """Country code → choice id in this Emarsys account."""
         return Fields(self.emarsys).country_ids()
 
+    @cached_property
+    def sales_sink(self) -> Sink | None:
+        """The way by which sales data reach Emarsys; None if the site file switches it off."""
+        site = self.site.emarsys.sales
+        try:
+            if site.sink == "http":
+                url, token = self.settings.secret(site.url).get_secret_value(), self.settings.secret(site.token)
+                return HttpUpload(url, token, deadline=site.call_deadline_seconds)
+            if site.sink == "files":
+                secrets = {
+                    name: self.settings.secret(reference)
+                    for name, reference in (("password", site.password), ("private_key", site.private_key))
+                    if reference
+                }
+                folder = self.settings.secret(site.folder).get_secret_value()
+                return BatchFiles(Folder(folder, **secrets, host_key=site.host_key))
+        except ValueError as error:
+            raise SettingsError(f"emarsys.sales: {error}") from None
+        return None
+
     def close(self) -> None:
         """Give back what was opened."""
         for name in ("ledger", "prima", "watched_prima"):
@@ -192,6 +218,26 @@ class Project:
         return send_contacts(
             self.warehouse, self.ledger, sender, self.route, site.volume, policy, settle_seconds=settle_seconds
         )
+
+    def sales_lines(self, *, whole: bool = False) -> LinesCounts:
+        """Bring the desired lines of sales data up to date."""
+        with self.warehouse() as warehouse:
+            counts = compose_sales(warehouse, self.site.emarsys.sales, whole=whole)
+        self._observe("emarsys/sales_data", counts.findings)
+        return counts
+
+    def plan_sales(self) -> Planned:
+        """What sales data would be sent now. Valid while the warehouse is open; sends nothing."""
+        with self.warehouse() as warehouse:
+            mirror_sealed(warehouse, SalesFiles(self.ledger))
+            return plan_sales(warehouse, self.ledger, self.site.emarsys.sales, self.settings.today)
+
+    def send_sales(self) -> SalesSent:
+        """Put the lines that are not sealed yet into files, and send what is sealed."""
+        if self.sales_sink is None:
+            with self.warehouse():
+                return SalesSent(self.plan_sales().plan, held="emarsys.sales.sink is `none` in the site file")
+        return send_sales(self.warehouse, self.ledger, self.sales_sink, self.site.emarsys.sales, self.settings.today)
 
     def prove(self) -> ContactsProof:
         """Read Emarsys back and compare it with the desired contacts."""

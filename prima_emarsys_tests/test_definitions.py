@@ -19,6 +19,7 @@ import pytest
 from prima_emarsys.definitions import defs
 from prima_emarsys.defs.checks import checks_of
 from prima_emarsys.defs.emarsys.assets import UPSTREAM
+from prima_emarsys.defs.emarsys.sales import UPSTREAM_OF_SALES
 
 ROOT = Path(__file__).parents[1]
 SNAPSHOT = Path(__file__).with_name("asset_specs.json")
@@ -52,11 +53,11 @@ def test_no_asset_changed_its_key_owner_pool_dependency_or_check_by_accident() -
     assert written() == SNAPSHOT.read_text(encoding="utf-8"), "renew it: python -m prima_emarsys_tests.test_definitions"
 
 
-def test_the_gate_looks_at_everything_upstream_of_the_contacts() -> None:
+@pytest.mark.parametrize(("asset", "looked_at"), [("contacts", UPSTREAM), ("sales_data", UPSTREAM_OF_SALES)])
+def test_the_gate_looks_at_everything_upstream_of_what_is_sent(asset: str, looked_at: tuple[str, ...]) -> None:
     graph = defs.resolve_asset_graph()
-    contacts = dg.AssetSelection.assets(dg.AssetKey(["emarsys", "contacts"]))
-    upstream = contacts.upstream(include_self=False).resolve(graph)
-    assert {one.to_user_string() for one in upstream} == set(UPSTREAM)
+    upstream = dg.AssetSelection.assets(dg.AssetKey(["emarsys", asset])).upstream(include_self=False).resolve(graph)
+    assert {one.to_user_string() for one in upstream} == set(looked_at)
     assert all(any(checks == "blocking" for checks in specs()[name]["checks"].values()) for name in UPSTREAM)
 
 

@@ -7,7 +7,13 @@ import os
 import dagster as dg
 
 _ASSETS_THAT_SWEEP = ("prima__customers", "prima__orders", "prima__returns")
-_ASSETS_THAT_RUN_WHOLE = ("core__persons", "core__sales", "emarsys__rfm_clv", "emarsys__contacts")
+_ASSETS_THAT_RUN_WHOLE = (
+    "core__persons",
+    "core__sales",
+    "emarsys__rfm_clv",
+    "emarsys__contacts",
+    "emarsys__sales_data",
+)
 
 WHOLE = {
     "ops": {

@@ -37,6 +37,13 @@ _CATALOGUE: dict[str, list[tuple[str, bool, str]]] = {
         ("nothing_held", False, "The volume guard holds no plan and the lane is not stopped."),
         ("contact_exceptions", False, "Every value could be sent, and no e-mail address is unusable."),
     ],
+    "emarsys/sales_data": [
+        ("order_ids_unique", True, "Every order of Prima has an order id of its own in Emarsys."),
+        ("no_invented_buyers", False, "Every buyer that a file names is a contact that Emarsys acknowledged."),
+        ("no_file_waits_long", False, "No file of unknown fate, or refused, has waited longer than the site allows."),
+        ("nothing_held", False, "The volume guard holds no plan and the lane is not stopped."),
+        ("sales_data_exceptions", False, "Every order id is one that an integer can hold."),
+    ],
     "proof/contacts": [
         ("emarsys_equals_desired", False, "Read back, Emarsys holds exactly the desired contacts."),
     ],

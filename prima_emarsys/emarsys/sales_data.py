@@ -84,8 +84,8 @@ def _moment(moment: datetime, *, offset: bool) -> str:
 class HttpUpload:
     """Uploads to one sales data source. Additive: the same file twice counts twice."""
 
-    name: ClassVar = "http"
-    repeatable: ClassVar = False
+    name: ClassVar[str] = "http"
+    repeatable: ClassVar[bool] = False
 
     def __init__(self, url: str, token: SecretStr, *, deadline: float) -> None:
         """Raises ValueError for an address that is not https and not on this machine."""
@@ -138,8 +138,8 @@ class _Bearer(AuthBase):
 class BatchFiles:
     """Writes files for batch loads into a folder. Whole orders: each replaces the last image of its order."""
 
-    name: ClassVar = "files"
-    repeatable: ClassVar = True
+    name: ClassVar[str] = "files"
+    repeatable: ClassVar[bool] = True
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder

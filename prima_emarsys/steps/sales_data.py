@@ -199,7 +199,7 @@ def send_sales(
             _one_sink(files, sink)
             _seal(opened, files, sink, settings, today, dispatcher, sent)
         sent.uploaded = upload(ledger, dispatcher, sink, pace, sleep=sleep)
-        if sent.uploaded != Uploaded():
+        if sent.uploaded.files:
             with warehouse() as opened:
                 mirror_sealed(opened, files)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import ibis
@@ -13,7 +14,11 @@ from prima_emarsys.contract import ENTITIES
 from prima_emarsys.prima.mirror import Landing, Mirror
 from prima_emarsys.prima.schemas import KEY_UNIQUE, violations
 from prima_emarsys.rules.sales import CHARGE
-from prima_emarsys.sync.ledger import Counts
+from prima_emarsys.rules.sales_data import colliding_orders
+from prima_emarsys.sync.ledger import Counts, Ledger
+from prima_emarsys.sync.plan import LANE
+from prima_emarsys.sync.sales_files import REFUSED, UNKNOWN, SalesFile
+from prima_emarsys.sync.sales_plan import FILES, LINES, SEALED
 from prima_emarsys.warehouse import Warehouse
 
 
@@ -127,6 +132,39 @@ def attributes_tie(warehouse: Warehouse) -> Verdict:
         figures = {"ledger": books, "persons": persons_net, "difference": persons_net - books}
         return Verdict(False, f"Net value differs from the books by {persons_net - books}.", figures)
     return Verdict(True, f"Net value {persons_net:,} ties to the books to the penny.", {"net": persons_net})
+
+
+def order_ids_unique(warehouse: Warehouse) -> Verdict:
+    """Every order of Prima has an order id of its own in Emarsys."""
+    return _none(colliding_orders(warehouse.table(LINES)), "order ids would stand for several orders of Prima each")
+
+
+def no_invented_buyers(warehouse: Warehouse, ledger: Ledger, since: datetime) -> Verdict:
+    """Every buyer in files of these days is a contact that Emarsys acknowledged; it invents one for any other.
+
+    A contact whose update is on its way counts as known. `since`: Emarsys loads daily, so older files are settled.
+    """
+    files = warehouse.table(FILES)
+    recent = files.filter(files.sealed_at >= since)
+    buyers = warehouse.table(SEALED).semi_join(recent, "file_id").select("customer").distinct()
+    named = set(warehouse.read(buyers)["customer"].to_pylist())
+    strange = named - set(ledger.acknowledged(LANE, sorted(named)))
+    if strange:
+        strange -= set(ledger.unsettled(LANE)) - {record.key for record in ledger.quarantined(LANE)}
+    if strange:
+        sentence = f"{len(strange):,} buyers in recent files are no acknowledged contacts: Emarsys invents them."
+        return Verdict(False, sentence, {"buyers": len(named), "invented": len(strange)})
+    return Verdict(True, f"All {len(named):,} buyers in recent files are acknowledged contacts.")
+
+
+def no_file_waits_long(files: Sequence[SalesFile], now: datetime, hours: float) -> Verdict:
+    """No file of sales data has waited for a person for longer than this."""
+    limit = now - timedelta(hours=hours)
+    late = [file for file in files if file.state in (UNKNOWN, REFUSED) and (file.settled_at or now) < limit]
+    if late:
+        sentence = f"{len(late):,} files have waited for more than {hours:g} hours; the first is {late[0].name}."
+        return Verdict(False, sentence, {"value": sum((file.value for file in late), Decimal(0))})
+    return Verdict(True, f"No file has waited for a person for more than {hours:g} hours.")
 
 
 def every_person_composed(warehouse: Warehouse) -> Verdict:

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from prima_emarsys.rules.events import event_id
 from prima_emarsys.site import EventKind
-from prima_emarsys.sync import lanes, schema
+from prima_emarsys.sync import lanes, sales_files, schema
 from prima_emarsys.sync.database import wal_is_safe
 from prima_emarsys.sync.ledger import IS_FILTERED, IS_IN_DOUBT, IS_LEASED, IS_QUARANTINED, IS_SETTLED, Ledger
 from prima_emarsys.sync.outbox import CANCELLED, HELD, QUARANTINED, SENDING, SENT, WITHHELD
@@ -47,6 +47,7 @@ def examine(ledger: Ledger, source_counts: Mapping[str, int] | None = None) -> l
             *_books(connection, ledger),
             *_events(connection, ledger),
             *_conservation(connection, ledger, source_counts or {}),
+            *_sales(connection, ledger),
             *_sizes(connection, ledger),
         ]
 
@@ -135,6 +136,44 @@ def _events(connection: Connection, ledger: Ledger) -> Iterator[Check]:
         for row in connection.execute(latest.limit(IDS_LOOKED_AT))
     )
     yield Check("one fact has one event id", wrong == 0, f"{wrong:,} events have another id than their fact")
+
+
+def _sales(connection: Connection, ledger: Ledger) -> Iterator[Check]:
+    """The books of sales data: files and their lines."""
+    file, line, cases, lane = schema.sales_file, schema.sales_line, schema.exception, schema.lane
+    listed = sa.exists().where(
+        cases.c.scope == "sales/files", cases.c.record == file.c.name, cases.c.resolved_at.is_(None)
+    )
+    lines = (
+        sa.select(line.c.file_id, sa.func.count().label("rows"), sa.func.sum(line.c.price).label("value"))
+        .group_by(line.c.file_id)
+        .subquery()
+    )
+    of_file = sa.select(lines.c.file_id).where(
+        lines.c.file_id == file.c.id, lines.c.rows == file.c.rows, lines.c.value == file.c.value
+    )
+    sender = sa.exists().where(lane.c.lane == "sales", lane.c.dispatcher_until > ledger.clock() - LATE)
+    waits = file.c.state.in_((sales_files.UNKNOWN, sales_files.REFUSED))
+    broken = {
+        "a file's rows and value are those of its lines": sa.not_(of_file.exists()),
+        "every file is in one of six states": file.c.state.not_in(sales_files.STATES),
+        "a file that may go again has its content, and no other has": sa.or_(
+            sa.and_(file.c.state.in_((sales_files.SEALED, sales_files.SENDING, sales_files.REFUSED)), file.c.content.is_(None)),
+            sa.and_(file.c.state.in_((sales_files.ACCEPTED, sales_files.ABSENT)), file.c.content.is_not(None)),
+        ),
+        "a file that is being sent has a sender": sa.and_(file.c.state == sales_files.SENDING, sa.not_(sender)),
+        "what a person decided names the person": sa.or_(
+            sa.and_(file.c.state == sales_files.ABSENT, file.c.resolution.is_(None)),
+            file.c.resolution.is_(None) != file.c.resolved_by.is_(None),
+        ),
+        "what waits for a person about sales is on the list of exceptions": sa.and_(waits, sa.not_(listed)),
+    }
+    for name, condition in broken.items():
+        found = list(connection.scalars(sa.select(file.c.name).where(condition).order_by(file.c.id)))
+        yield Check(name, not found, ", ".join(found[:5]) or "no file breaks it")
+    unknown = sa.select(sa.func.count(), sa.func.sum(file.c.value)).where(file.c.state == sales_files.UNKNOWN)
+    number, value = connection.execute(unknown).one()
+    yield Check("files of unknown fate are known as such", True, f"{number:,} files worth {value or 0}")
 
 
 def _conservation(connection: Connection, ledger: Ledger, source_counts: Mapping[str, int]) -> Iterator[Check]:

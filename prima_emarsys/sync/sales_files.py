@@ -241,6 +241,11 @@ class SalesFiles:
             of_file = select.where(line.c.file_id == file_id)
             yield self.ledger.read(lambda c, of_file=of_file: [row._asdict() for row in c.execute(of_file)])
 
+    def content(self, name: str) -> bytes | None:
+        """What a file says (CSV by gzip), for a person who looks for it; None once its fate is known."""
+        select = sa.select(table.c.content).where(table.c.name == name)
+        return self.ledger.read(lambda connection: connection.scalar(select))
+
     def by_state(self) -> dict[str, tuple[int, int, Decimal]]:
         """State → files, rows, value; every state is named."""
         select = sa.select(

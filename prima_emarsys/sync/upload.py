@@ -7,10 +7,11 @@ One process sends at a time. What a reply means (which outcome it is) is in `ema
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from prima_emarsys.emarsys.outcome import (
     Ambiguous,
@@ -25,7 +26,7 @@ from prima_emarsys.emarsys.outcome import (
 from prima_emarsys.sync import lanes
 from prima_emarsys.sync.failpoints import failpoint
 from prima_emarsys.sync.ledger import Ledger
-from prima_emarsys.sync.sales_files import SalesFile, SalesFiles, Sending
+from prima_emarsys.sync.sales_files import ACCEPTED, REFUSED, SEALED, UNKNOWN, SalesFile, SalesFiles, Sending
 
 LANE = "sales"
 
@@ -33,15 +34,10 @@ LANE = "sales"
 class Sink(Protocol):
     """One way by which files reach Emarsys."""
 
-    @property
-    def name(self) -> str:
-        """Its name in the site file and the ledger."""
-        ...
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether the same file twice does no harm, so that a lost reply is no riddle."""
-        ...
+    name: ClassVar[str]
+    """Its name in the site file and the ledger."""
+    repeatable: ClassVar[bool]
+    """Whether the same file twice does no harm, so that a lost reply is no riddle."""
 
     def send(self, name: str, content: bytes) -> Outcome:
         """Send a file (CSV by gzip), once, within the lane's lease."""
@@ -66,13 +62,10 @@ class Pace:
 
 @dataclass
 class Uploaded:
-    """What one run sent, in files, and in rows of the accepted ones."""
+    """What one run sent, by the state in which it left a file (`sealed`: put back)."""
 
-    accepted: int = 0
-    rows: int = 0
-    refused: int = 0
-    unknown: int = 0
-    put_back: int = 0
+    files: Counter[str] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
     stopped: Stopped | None = None
     """Why the lane stands still until a person acts."""
 
@@ -117,7 +110,7 @@ class _Run:
     def may_send(self) -> bool:
         """Wait for the pace and for what Emarsys asks; False if that is too long, or nothing may go."""
         state, now = lanes.find(self.ledger, LANE), self.ledger.clock()
-        if state.stopped_at is not None and self.done != Uploaded():
+        if state.stopped_at is not None and self.done.files:
             return False
         closed = [moment for moment in (state.paused_until, state.breaker.open_until) if moment and moment > now]
         if closed and (max(closed) - now > timedelta(seconds=self.pace.short_wait) or self._waits > self.pace.patience):
@@ -140,19 +133,17 @@ class _Run:
             raise
         failpoint("after_send")
         self._settle(sending, outcome)
-        accepted = sending.rows if isinstance(outcome, Answered) else 0
+        taken = sending.rows if isinstance(outcome, Answered) else 0
         refused = sending.rows if isinstance(outcome, BatchRefused | TooLarge) else 0
-        lanes.note_call(self.ledger, LANE, started, sending.rows, outcome, acknowledged=accepted, refused=refused)
+        lanes.note_call(self.ledger, LANE, started, sending.rows, outcome, acknowledged=taken, refused=refused)
 
     def _settle(self, sending: Sending, outcome: Outcome) -> None:
         match outcome:
             case Answered():
-                if self.files.accept(sending):
-                    self.done.accepted += 1
-                    self.done.rows += sending.rows
+                self._count(sending, ACCEPTED, self.files.accept(sending))
                 self._waits = 0
             case BatchRefused() | TooLarge():
-                self.done.refused += self.files.refuse(sending, explain(outcome))
+                self._count(sending, REFUSED, self.files.refuse(sending, explain(outcome)))
             case Ambiguous(reason):
                 self._lose(sending, reason)
                 self.goes_on = False
@@ -170,7 +161,13 @@ class _Run:
         if self.sink.repeatable:
             self._put_back(sending, reason)
         else:
-            self.done.unknown += self.files.lose(sending, reason)
+            self._count(sending, UNKNOWN, self.files.lose(sending, reason))
 
     def _put_back(self, sending: Sending, reason: str) -> None:
-        self.done.put_back += self.files.put_back(sending, reason)
+        self._count(sending, SEALED, self.files.put_back(sending, reason))
+
+    def _count(self, sending: Sending, state: str, moved: bool) -> None:
+        """Count what was moved; a file that was taken away meanwhile is another process's to count."""
+        if moved:
+            self.done.files[state] += 1
+            self.done.rows[state] += sending.rows

@@ -32,7 +32,7 @@ from prima_emarsys_tests.conftest import MadeOnce
 
 CUSTOMERS = 400
 SWEEPING = ("prima/customers", "prima/orders", "prima/returns")
-COMPUTING = ("core/persons", "core/sales", "emarsys/rfm_clv", "emarsys/contacts")
+COMPUTING = ("core/persons", "core/sales", "emarsys/rfm_clv", "emarsys/contacts", "emarsys/sales_data")
 _STILL = {"telemetry": {"enabled": False}, "nux": {"enabled": False}}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 

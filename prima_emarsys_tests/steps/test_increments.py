@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from prima_emarsys.emarsys.countries import COUNTRY_IDS
 from prima_emarsys.rules.contacts import FIELDS
-from prima_emarsys.site import AttributeRules, IdentityRules, InternalRule, SalesRules
+from prima_emarsys.site import AttributeRules, IdentityRules, InternalRule, SalesData, SalesRules
 from prima_emarsys.steps.attributes import score_persons
 from prima_emarsys.steps.contacts import compose_contacts
 from prima_emarsys.steps.persons import resolve_persons
 from prima_emarsys.steps.sales import book_sales
+from prima_emarsys.steps.sales_data import compose_sales
 from prima_emarsys.steps.verdicts import (
     attributes_tie,
     every_account_placed,
@@ -41,6 +42,7 @@ DERIVED = (
     "emarsys.contacts",
     "emarsys.contacts_excluded",
     "emarsys.contacts_withheld",
+    "emarsys.sales_data",
 )
 CUTS = "core.rfm_cut_points"
 
@@ -52,6 +54,7 @@ def derive(warehouse: Warehouse, people: People, as_of: date, *, whole: bool = F
         book_sales(warehouse, SALES, whole=whole),
         score_persons(warehouse, ATTRIBUTES, as_of, whole=whole),
         compose_contacts(warehouse, FIELDS, COUNTRY_IDS, as_of, whole=whole),
+        compose_sales(warehouse, SalesData(), whole=whole),
     ]
 
 
@@ -129,11 +132,11 @@ def test_running_again_changes_nothing_and_a_whole_run_neither(
     prima.land(warehouse)
     derive(warehouse, people, TODAY)
     once = contents(warehouse)
-    persons, sales, attributes, composed = derive(warehouse, people, TODAY)
+    persons, sales, attributes, composed, _ = derive(warehouse, people, TODAY)
     assert (persons.touched, persons.new_persons, sales.orders, sales.persons) == (0, 0, 0, 0)
     assert (attributes.computed, attributes.changed, composed.composed) == (0, 0, 0)
     assert contents(warehouse) == once
-    persons, _, attributes, _ = derive(warehouse, people, TODAY, whole=True)
+    persons, _, attributes, *_ = derive(warehouse, people, TODAY, whole=True)
     assert (persons.new_persons, attributes.changed) == (0, 0)
     assert contents(warehouse) == once
     assert_sound(warehouse)
@@ -162,7 +165,7 @@ def test_the_order_of_rows_in_prima_does_not_matter(people_in: Callable[..., Peo
 def test_the_counts_of_a_run_add_up(warehouse: Warehouse, people_in: Callable[..., People]) -> None:
     prima = SmallPrima(seed=5)
     prima.land(warehouse)
-    persons, sales, attributes, composed = derive(warehouse, people_in("people"), TODAY)
+    persons, sales, attributes, composed, lines = derive(warehouse, people_in("people"), TODAY)
     assert persons.linked == warehouse.size("core.persons")
     assert persons.accounts == persons.linked + sum(persons.excluded.values())
     assert sales.rows == warehouse.size("core.sales")
@@ -170,6 +173,7 @@ def test_the_counts_of_a_run_add_up(warehouse: Warehouse, people_in: Callable[..
     assert composed.persons == composed.contacts + sum(composed.excluded.values())
     assert sum(attributes.stages.values()) == sum(attributes.segments.values()) == attributes.persons
     assert composed.contacts == warehouse.size("emarsys.contacts")
+    assert lines.read == lines.lines + sum(lines.excluded.values()) == warehouse.size("emarsys.sales_data")
 
 
 def test_a_step_that_dies_before_its_end_is_repeated_and_leaves_the_same_bytes(

@@ -62,7 +62,7 @@ def test_each_line_goes_once(shop: Shop) -> None:
     assert sent.plan is not None
     assert (sent.plan.new, sent.plan.rows, sent.plan.value, sent.rows_sealed, sent.to_go) == (2, 2, D("6.00"), 2, 0)
     assert sent.uploaded is not None
-    assert (sent.uploaded.accepted, sent.uploaded.rows) == (1, 2)
+    assert (sent.uploaded.files, sent.uploaded.rows) == ({ACCEPTED: 1}, {ACCEPTED: 2})
     again = shop.send(endpoint)
     assert again.plan is not None
     assert (again.plan.new, again.plan.adjusted, again.plan.removed, again.sealed) == (0, 0, 0, [])
@@ -222,7 +222,7 @@ def test_row_5_a_lost_reply_leaves_a_file_unknown_and_nothing_of_it_goes_again_u
     shop.want(a_line("100|1|sale"))
     sent = shop.send(endpoint)
     assert sent.uploaded is not None
-    assert sent.uploaded.unknown == 1
+    assert sent.uploaded.files == {UNKNOWN: 1}
     for _ in range(3):
         shop.send(endpoint)
     assert len(endpoint.uploads) == 1
@@ -278,7 +278,7 @@ def test_row_9_a_wait_that_emarsys_asks_for_is_sat_out_and_the_same_bytes_go_aga
     began = clock.now
     sent = shop.send(endpoint)
     assert sent.uploaded is not None
-    assert (sent.uploaded.accepted, sent.uploaded.put_back) == (1, 2)
+    assert sent.uploaded.files == {ACCEPTED: 1, SEALED: 2}
     assert clock.now - began >= timedelta(seconds=40)
     assert len(set(endpoint.uploads)) == 1
 

@@ -18,9 +18,9 @@ from prima_emarsys.prima.sql import Mark
 from prima_emarsys.project import Project
 
 DOWNSTREAM = {
-    "customers": ["core/persons", "core/sales", "emarsys/rfm_clv", "emarsys/contacts"],
-    "orders": ["core/sales", "emarsys/rfm_clv", "emarsys/contacts"],
-    "returns": ["core/sales", "emarsys/rfm_clv", "emarsys/contacts"],
+    "customers": ["core/persons", "core/sales", "emarsys/rfm_clv", "emarsys/contacts", "emarsys/sales_data"],
+    "orders": ["core/sales", "emarsys/rfm_clv", "emarsys/contacts", "emarsys/sales_data"],
+    "returns": ["core/sales", "emarsys/rfm_clv", "emarsys/contacts", "emarsys/sales_data"],
 }
 """What follows each subject, `proof/contacts` aside, which is nightly; a test compares it with the graph."""
 
