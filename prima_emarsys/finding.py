@@ -228,6 +228,23 @@ _CATALOGUE = [
         "Every order id is a whole number.",
     ),
     Kind(
+        "sales-unexplained",
+        Owner.DATA,
+        Severity.ERROR,
+        "Prima's books, added up straight from its tables, differ from what was computed of an order or credit note.",
+        "Run the nightly truth, which computes everything again. If it stays, report the record to the engineers.",
+        "Both agree.",
+    ),
+    Kind(
+        "closed-period-changed",
+        Owner.FINANCE,
+        Severity.WARNING,
+        "Something was posted into a period after it was closed, or changed in it. Its figures stay as they were; the "
+        "difference counts as a late adjustment of the open period.",
+        "Look at the records in the finance report; run `prima-emarsys accept NUMBER` if they are right.",
+        "The period that it counts in is closed, or the period is as it was.",
+    ),
+    Kind(
         "lane-stopped",
         Owner.DATA,
         Severity.ERROR,

@@ -68,14 +68,15 @@ def sku_id(table: ir.Table) -> ir.StringValue:
     return whole.re_replace("_+$", "")
 
 
-def _rate(currency: ir.StringValue, base_currency: ir.StringValue, rate: ir.DecimalValue) -> ir.DecimalValue:
+def exchange_rate(currency: ir.StringValue, base_currency: ir.StringValue, rate: ir.DecimalValue) -> ir.DecimalValue:
+    """Base currency for one unit of `currency`, by the rate on the document; null if it carries none."""
     return (currency == base_currency).ifelse(_ONE, rate)
 
 
 def priced_orders(books: Books, rules: SalesRules) -> ir.Table:
     """Order headers with what their rows share: order_key, account, rate (null if missing), excluded, ordered_on …"""
     orders = books.orders.left_join(books.companies, "company")
-    rate = _rate(orders.currency, orders.base_currency, orders.exchange_rate)
+    rate = exchange_rate(orders.currency, orders.base_currency, orders.exchange_rate)
     return orders.select(
         order_key=order_key(orders.company, orders.order_number),
         company=orders.company,
@@ -345,7 +346,7 @@ def _credits(finalised: ir.Table, companies: ir.Table, orders: ir.Table, lines: 
         .left_join(known, ibis._.named_key == known.known_key)
         .left_join(skus, ibis._.line_key == skus.sku_line)
     )
-    rate = _rate(joined.currency, joined.base_currency, joined.exchange_rate)
+    rate = exchange_rate(joined.currency, joined.base_currency, joined.exchange_rate)
     is_charge = joined.charge_code.nullif("").notnull()
     is_goods = joined["product"].nullif("").notnull()
     own_key = credit_key(joined.company, joined.credit_number)

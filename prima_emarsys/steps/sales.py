@@ -43,7 +43,8 @@ class SalesCounts:
     findings: list[Finding] = field(default_factory=list, repr=False)
 
 
-def _books(mirror: Mirror) -> Books:
+def books_of(mirror: Mirror) -> Books:
+    """The books as the mirror has them."""
     return Books(
         companies=mirror.live("company"),
         orders=mirror.live("sales_order"),
@@ -64,7 +65,7 @@ def book_sales(warehouse: Warehouse, rules: SalesRules, *, whole: bool = False) 
     if warehouse.has("core.sales") and set(warehouse.table("core.sales").columns) != set(COLUMNS):
         cursor = None  # written by other software
     load = mirror.latest_load()
-    books = _books(mirror)
+    books = books_of(mirror)
     counts = SalesCounts(whole=cursor is None)
     persons = warehouse.table("core.persons").select("account", "person_key")
 
@@ -106,6 +107,13 @@ def book_sales(warehouse: Warehouse, rules: SalesRules, *, whole: bool = False) 
     _count(warehouse, counts)
     counts.findings = _findings(warehouse, books)
     return counts
+
+
+def unbooked(warehouse: Warehouse) -> ir.Table:
+    """Orders (order_key) that have changed in the mirror since they were booked."""
+    mirror = Mirror(warehouse)
+    cursor = Progress(warehouse).cursor("sales")
+    return _affected(mirror, books_of(mirror), warehouse.table("core.sales"), cursor.at if cursor else 0)
 
 
 def _credit_orders(lines: ir.Table, notes: ir.Table) -> ir.Table:
