@@ -36,7 +36,7 @@ from prima_emarsys.sync.plan import LANE
 
 _KILL = "kill"
 _FEW = 50
-_ABREAST = 4
+_ABREAST = 3
 """Assets side by side in a table, so that it fits a narrow terminal."""
 _ROUNDS = 8
 """Syncs tried until nothing is due; a killed process's lease must end first."""
