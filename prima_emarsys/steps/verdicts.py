@@ -15,6 +15,7 @@ from prima_emarsys.prima.mirror import Landing, Mirror
 from prima_emarsys.prima.schemas import KEY_UNIQUE, violations
 from prima_emarsys.rules.sales import CHARGE
 from prima_emarsys.rules.sales_data import colliding_orders
+from prima_emarsys.sync import lanes
 from prima_emarsys.sync.ledger import Counts, Ledger
 from prima_emarsys.sync.plan import LANE
 from prima_emarsys.sync.sales_files import REFUSED, UNKNOWN, SalesFile
@@ -203,3 +204,13 @@ def _amount(warehouse: Warehouse, total: ir.DecimalScalar) -> Decimal:
 def _none(warehouse: Warehouse, table: ir.Table, what: str) -> Verdict:
     number = warehouse.count(table)
     return Verdict(not number, f"{number:,} {what}.", {"found": number})
+
+
+def lane_goes(ledger: Ledger, lane: str, held: str = "") -> Verdict:
+    """Nothing keeps the lane from sending. `held` says why nothing new is handed to it, if so."""
+    if held:
+        return Verdict(False, held)
+    state = lanes.find(ledger, lane)
+    if state.stopped_at:
+        return Verdict(False, f"The lane is stopped: {state.stop_reason}. {state.stop_remedy}")
+    return Verdict(True, "Nothing is held and the lane is open.")

@@ -9,12 +9,10 @@ from prima_emarsys.defs.core.assets import StepConfig
 from prima_emarsys.defs.gate import refuse_unless_passed
 from prima_emarsys.defs.resources import ProjectResource
 from prima_emarsys.defs.showing import check_result, counts, described_columns, exceptions, findings_result, flow, table
-from prima_emarsys.project import Project
 from prima_emarsys.rules.contacts import FIELDS, FORECASTS
 from prima_emarsys.steps.contacts import ContactCounts
 from prima_emarsys.steps.sending import Sent
-from prima_emarsys.steps.verdicts import Verdict, attributes_tie, every_contact_explained, every_person_composed
-from prima_emarsys.sync import lanes
+from prima_emarsys.steps.verdicts import attributes_tie, every_contact_explained, every_person_composed, lane_goes
 from prima_emarsys.sync.deliver import Tally
 from prima_emarsys.sync.plan import LANE
 
@@ -97,7 +95,8 @@ def contacts(context: dg.AssetExecutionContext, config: StepConfig, project: Pro
         with opened.warehouse() as warehouse:
             everyone = every_person_composed(warehouse)
             explained = every_contact_explained(warehouse, opened.ledger.counts(LANE))
-        going = _going(opened, sent)
+        held = f"The volume guard holds the plan: {sent.held}" if sent.held else ""
+        going = lane_goes(opened.ledger, LANE, held)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": composed.contacts,
@@ -146,12 +145,3 @@ def _delivery(sent: Sent) -> dict[str, Any]:
         **{f"not sent: {rule}": number for rule, number in state.filtered.items()},
     }
     return {"ledger": table(["state", "contacts"], list(places.items())), "contacts in the ledger": state.total}
-
-
-def _going(project: Project, sent: Sent) -> Verdict:
-    if sent.held:
-        return Verdict(False, f"The volume guard holds the plan: {sent.held}")
-    lane = lanes.find(project.ledger, LANE)
-    if lane.stopped_at:
-        return Verdict(False, f"The lane is stopped: {lane.stop_reason}. {lane.stop_remedy}")
-    return Verdict(True, "Nothing is held and the lane is open.")

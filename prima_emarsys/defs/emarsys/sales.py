@@ -11,10 +11,8 @@ from prima_emarsys.defs.emarsys.assets import UPSTREAM
 from prima_emarsys.defs.gate import refuse_unless_passed
 from prima_emarsys.defs.resources import ProjectResource
 from prima_emarsys.defs.showing import check_result, counts, described_columns, exceptions, findings_result, flow, table
-from prima_emarsys.project import Project
 from prima_emarsys.steps.sales_data import LinesCounts, SalesSent
-from prima_emarsys.steps.verdicts import Verdict, no_file_waits_long, no_invented_buyers, order_ids_unique
-from prima_emarsys.sync import lanes
+from prima_emarsys.steps.verdicts import lane_goes, no_file_waits_long, no_invented_buyers, order_ids_unique
 from prima_emarsys.sync.sales_files import ACCEPTED, REFUSED, UNKNOWN, SalesFiles
 from prima_emarsys.sync.upload import LANE, Uploaded
 
@@ -66,7 +64,8 @@ def sales_data(context: dg.AssetExecutionContext, config: StepConfig, project: P
             now = opened.ledger.clock()
             buyers = no_invented_buyers(warehouse, opened.ledger, now - _RECENT)
         waiting = no_file_waits_long(files.all(UNKNOWN, REFUSED), now, hours)
-        going = _going(opened, sent)
+        held = f"Nothing new is put into files: {sent.held}" if sent.held else ""
+        going = lane_goes(opened.ledger, LANE, held)
         states = files.by_state()
     return dg.MaterializeResult(
         metadata={
@@ -117,12 +116,3 @@ def _progress(composed: LinesCounts, sent: SalesSent) -> dict[str, Any]:
         "lines in files (%)": round(100 * share, 1),
         "waiting": counts(dict(sent.plan.waiting)),
     }
-
-
-def _going(project: Project, sent: SalesSent) -> Verdict:
-    if sent.held:
-        return Verdict(False, f"Nothing new is put into files: {sent.held}")
-    lane = lanes.find(project.ledger, LANE)
-    if lane.stopped_at:
-        return Verdict(False, f"The lane is stopped: {lane.stop_reason}. {lane.stop_remedy}")
-    return Verdict(True, "Nothing is held and the lane is open.")
