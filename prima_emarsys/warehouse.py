@@ -91,6 +91,13 @@ class Warehouse:
             self._backend.create_table(table, source, database=schema, overwrite=True)
         return self.table(name)
 
+    def take_place(self, name: str, of: str) -> None:
+        """Let a table stand where another (of the same schema) stood, if it did. Call it inside a `transaction`."""
+        self.drop(of)
+        self._known.pop(name, None)
+        schema, table = name.split(".")
+        self._run(f'ALTER TABLE "{schema}"."{table}" RENAME TO "{of.split(".")[1]}"')
+
     def append(self, name: str, rows: ir.Table | pa.Table) -> None:
         """Add rows; columns are matched by name."""
         schema, table = name.split(".")

@@ -27,6 +27,9 @@ from prima_emarsys.warehouse import Warehouse
 ORDERS_AT_A_TIME = 100_000
 """Orders that are booked together, so that memory does not grow with the history."""
 
+_ANEW = "core.sales_anew"
+"""The ledger of a whole run, until it is complete."""
+
 SOURCES = ("sales_order", "sales_order_line", "order_charge", "customer_return", "credit_note", "credit_note_line")
 
 
@@ -84,14 +87,16 @@ def book_sales(warehouse: Warehouse, rules: SalesRules, *, whole: bool = False) 
         number = warehouse.count(orders)
         stored = warehouse.table("core.sales") if warehouse.has("core.sales") else persons.limit(0)
         before = warehouse.settle(stored.select("account").distinct())
+        write = warehouse.write
+        # Each part is committed beside the ledger in force: one transaction would keep the whole history in memory.
+        for first in range(0, max(number, 1), ORDERS_AT_A_TIME):
+            part = orders.filter(orders.place >= first, orders.place < first + ORDERS_AT_A_TIME).drop("place")
+            with warehouse.settling():
+                write(_ANEW, booked(warehouse.settle(part)))
+            write = warehouse.append
+        touched = persons_of(warehouse.table(_ANEW), before)
         with warehouse.transaction():
-            write = warehouse.write
-            for first in range(0, max(number, 1), ORDERS_AT_A_TIME):
-                part = orders.filter(orders.place >= first, orders.place < first + ORDERS_AT_A_TIME).drop("place")
-                with warehouse.settling():
-                    write("core.sales", booked(warehouse.settle(part)))
-                write = warehouse.append
-            touched = persons_of(warehouse.table("core.sales"), before)
+            warehouse.take_place(_ANEW, of="core.sales")
             progress.touch(touched)
             progress.move("sales", load)
         counts.orders = warehouse.count(warehouse.table("core.sales").select("order_key").distinct())
