@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from prima_emarsys.defs.automation import nightly_schedule, nightly_truth, sync
+from prima_emarsys.defs.automation import nightly_schedule, nightly_truth, sales_data_schedule, sync
 from prima_emarsys.defs.core.assets import persons, sales
 from prima_emarsys.defs.emarsys.assets import contacts, rfm_clv
 from prima_emarsys.defs.emarsys.predictions import predicted_value
@@ -32,7 +32,7 @@ def build_defs(project: ProjectResource | None = None) -> dg.Definitions:
             proof_of_contacts,
         ],
         jobs=[sync, nightly_truth],
-        schedules=[nightly_schedule(load_settings().site.time_zone)],
+        schedules=[nightly_schedule(load_settings().site.time_zone), sales_data_schedule],
         sensors=[prima_changes],
         resources={"project": project or ProjectResource()},
         # Steps of one run follow each other anyway (one warehouse), and a run starts in one second instead of ten.

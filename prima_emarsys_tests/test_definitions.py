@@ -80,9 +80,10 @@ def test_what_runs_by_itself_can_be_switched_off_by_one_variable() -> None:
     code = (
         "from prima_emarsys.definitions import defs;"
         "print(defs.resolve_schedule_def('nightly').default_status.value,"
+        " defs.resolve_schedule_def('sales_data').default_status.value,"
         " defs.resolve_sensor_def('prima_changes').default_status.value)"
     )
-    for manual, expected in (("", "RUNNING RUNNING"), ("1", "STOPPED STOPPED")):
+    for manual, expected in (("", "RUNNING RUNNING RUNNING"), ("1", "STOPPED STOPPED STOPPED")):
         ended = python(["-c", code], PRIMA_EMARSYS_MANUAL=manual)
         assert ended.stdout.split() == expected.split(), ended.stderr
 

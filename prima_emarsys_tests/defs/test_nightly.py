@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from prima_emarsys.defs.automation import WHOLE
 from prima_emarsys.defs.checks import blocking_checks
 from prima_emarsys.defs.gate import refuse_unless_passed
-from prima_emarsys.defs.prima.sensors import NIGHTLY
+from prima_emarsys.defs.prima.sensors import SCHEDULED
 from prima_emarsys_tests.defs.house import COMPUTING, SWEEPING, House, account_of, checks, materialised, metadata
 
 
@@ -23,7 +23,7 @@ def test_the_schedule_starts_a_job_that_sweeps_and_computes_everything() -> None
     assert schedule.job_name == "nightly_truth"
     assert {name.replace("__", "/") for name in WHOLE["ops"]} == {*SWEEPING, *COMPUTING}
     job = defs.resolve_job_def("nightly_truth")
-    assert set(job.graph.node_dict) == {*WHOLE["ops"], *(name.replace("/", "__") for name in NIGHTLY)}
+    assert set(job.graph.node_dict) == {*WHOLE["ops"], *(name.replace("/", "__") for name in SCHEDULED)}
 
 
 def test_what_vanished_or_was_committed_late_is_found_by_the_night_and_not_before(house: House) -> None:

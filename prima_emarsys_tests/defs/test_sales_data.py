@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from prima_emarsys.defs.automation import sales_data_schedule
 from prima_emarsys.sandbox.emarsys.faults import Fault, Faults
 from prima_emarsys.sync.exceptions import open_exceptions
 from prima_emarsys.sync.sales_files import ACCEPTED, UNKNOWN, SalesFiles
@@ -111,6 +112,15 @@ def test_the_counts_of_a_run_add_up_and_its_checks_are_green(seen: Seen) -> None
     own = {name: passed for name, passed in checks(seen.result).items() if name.startswith("emarsys/sales_data")}
     assert len(own) == 5
     assert all(own.values())
+
+
+def test_the_schedule_asks_for_a_run_only_if_something_came_after_the_last(seen: Seen) -> None:
+    context = dg.build_schedule_context(instance=seen.house.instance)
+    assert isinstance(sales_data_schedule(context), dg.SkipReason)
+    assert seen.house.run("core/sales").success
+    assert isinstance(sales_data_schedule(context), dg.RunRequest)
+    assert seen.house.run("emarsys/sales_data").success
+    assert isinstance(sales_data_schedule(context), dg.SkipReason)
 
 
 def test_a_second_run_sends_nothing(seen: Seen) -> None:

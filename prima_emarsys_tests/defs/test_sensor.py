@@ -10,7 +10,7 @@ import pytest
 import time_machine
 
 from prima_emarsys.defs.prima import sensors
-from prima_emarsys.defs.prima.sensors import DOWNSTREAM, NIGHTLY, prima_changes
+from prima_emarsys.defs.prima.sensors import DOWNSTREAM, SCHEDULED, prima_changes
 from prima_emarsys.defs.resources import ProjectResource
 from prima_emarsys.sandbox.world.store import open_world
 from prima_emarsys_tests.defs.house import House, account_of, key, untouched
@@ -165,4 +165,4 @@ def test_what_the_sensor_asks_for_is_what_the_graph_says() -> None:
     graph = defs.resolve_asset_graph()
     for subject, names in DOWNSTREAM.items():
         following = dg.AssetSelection.assets(key(f"prima/{subject}")).downstream(include_self=False).resolve(graph)
-        assert {one.to_user_string() for one in following} - set(NIGHTLY) == set(names)
+        assert {one.to_user_string() for one in following} - set(SCHEDULED) == set(names)

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from prima_emarsys.defs.checks import checks_of
-from prima_emarsys.defs.prima.sensors import NIGHTLY
+from prima_emarsys.defs.prima.sensors import SCHEDULED
 from prima_emarsys.defs.showing import FLOW, MOST_ROWS
 from prima_emarsys.sandbox.emarsys.faults import Fault, Faults
 from prima_emarsys_tests.defs.house import (
@@ -23,7 +23,7 @@ from prima_emarsys_tests.defs.house import (
     metadata,
 )
 
-ASSETS = (*SWEEPING, *COMPUTING, *NIGHTLY)
+ASSETS = {*SWEEPING, *COMPUTING, *SCHEDULED}
 WARNINGS = {
     "prima/customers:quarantine",
     "prima/orders:quarantine",

@@ -19,6 +19,9 @@ from prima_emarsys.sync.upload import LANE, Uploaded
 UPSTREAM_OF_SALES = (*UPSTREAM, "emarsys/contacts")
 """Everything upstream of `emarsys/sales_data`; a test compares it with the graph."""
 
+LEFT = "left to the next run"
+"""The metadata that says how many rows could go and have not: a first load is throttled."""
+
 _RECENT = timedelta(days=2)
 """Emarsys loads files daily: a buyer of older ones is settled."""
 
@@ -112,7 +115,7 @@ def _progress(composed: LinesCounts, sent: SalesSent) -> dict[str, Any]:
     share = max(0.0, 1 - left / composed.lines) if composed.lines else 1.0
     return {
         "put into files": sent.rows_sealed,
-        "left to the next run": sent.to_go,
+        LEFT: sent.to_go,
         "lines in files (%)": round(100 * share, 1),
         "waiting": counts(dict(sent.plan.waiting)),
     }
