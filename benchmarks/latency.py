@@ -6,6 +6,7 @@ Orders are committed one at a time; the ledger is asked again and again whether 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -29,6 +30,12 @@ ORDERS = 12
 FIRST_SYNC_SECONDS = 240.0
 ORDER_SECONDS = 90.0
 _POLL_SECONDS = 0.1
+_HELD = (
+    "SELECT r.acked_at FROM sync_record r JOIN person_link l ON l.person_key = r.key WHERE r.lane = 'contacts' "
+    "AND l.company = ? AND l.customer_code = ? AND r.acked_at IS NOT NULL AND r.filtered_rule IS NULL "
+    "AND r.payload IS NULL"
+)
+"""Whether Emarsys holds the contact of an account as it should be; some accounts have no contact, by rule."""
 
 
 def measure() -> list[float | None]:
@@ -42,7 +49,9 @@ def measure() -> list[float | None]:
     with sandbox(folder) as (_, environment), _dagster(folder, environment):
         ledger = folder / "ledger.sqlite"
         _wait_for_first_sync(ledger)
-        return [_one_order(url, folder, ledger, number) for number in range(ORDERS)]
+        placed = (_place_order(url, folder, number) for number in itertools.count())
+        held = ((committed, account) for committed, account in placed if _ask(ledger, _HELD, account))
+        return [_seconds_until_acknowledged(ledger, *one) for one in itertools.islice(held, ORDERS)]
 
 
 @contextmanager
@@ -90,23 +99,23 @@ def _wait_for_first_sync(ledger: Path) -> None:
     raise TimeoutError(f"the sensor brought about no first sync within {FIRST_SYNC_SECONDS:.0f} s; see dagster.log")
 
 
-def _one_order(url: str, folder: Path, ledger: Path, number: int) -> float | None:
-    now = datetime.now(UTC)
-    [fact] = tick(url, now=now, changes=1, seed=number, kinds=["order"])
-    committed, started = datetime.now(UTC), time.monotonic()
+def _place_order(url: str, folder: Path, seed: int) -> tuple[datetime, tuple[str, str]]:
+    """When an order was committed, and the account that placed it: company and customer code."""
+    [fact] = tick(url, now=datetime.now(UTC), changes=1, seed=seed, kinds=["order"])
+    committed = datetime.now(UTC)
     company, order = fact.key.split(":", 1)[1].split("|")
     with closing(sqlite3.connect(folder / "prima.sqlite")) as prima:
         [(code,)] = prima.execute(
             "SELECT customer_code FROM sales_order WHERE company = ? AND order_number = ?", (company, order)
         ).fetchall()
-    question = (
-        "SELECT r.acked_at FROM sync_record r JOIN person_link l ON l.person_key = r.key WHERE r.lane = 'contacts' "
-        "AND l.company = ? AND l.customer_code = ? AND r.acked_at > ? AND r.payload IS NULL"
-    )
-    while time.monotonic() - started < ORDER_SECONDS:
+    return committed, (company, code)
+
+
+def _seconds_until_acknowledged(ledger: Path, committed: datetime, account: tuple[str, str]) -> float | None:
+    while (passed := (datetime.now(UTC) - committed).total_seconds()) < ORDER_SECONDS:
         # The ledger writes moments as naive UTC text.
-        if _ask(ledger, question, (company, code, committed.replace(tzinfo=None).isoformat(" "))):
-            return time.monotonic() - started
+        if _ask(ledger, f"{_HELD} AND r.acked_at > ?", (*account, committed.replace(tzinfo=None).isoformat(" "))):
+            return passed
         time.sleep(_POLL_SECONDS)
     return None
 
