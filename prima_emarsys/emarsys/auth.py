@@ -19,7 +19,8 @@ import requests
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from prima_emarsys.emarsys.exchange import Line, Lost, NotSent, Untrusted, secure
+from prima_emarsys.addresses import secure
+from prima_emarsys.emarsys.exchange import Line, Lost, NotSent, Untrusted
 from prima_emarsys.emarsys.outcome import Later, NotAnswered, Stopped
 from prima_emarsys.emarsys.redaction import forget, redact, remember
 

@@ -7,7 +7,6 @@ and nowhere else, since only the connection knows whether a byte of the request 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
 import socket
 import ssl
@@ -17,7 +16,6 @@ from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from importlib import metadata
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -56,29 +54,6 @@ class HttpReply:
     body: bytes
     authorization: str
     seconds: float
-
-
-def secure(url: str, what: str) -> str:
-    """`url` without a trailing slash, if it is https or on this machine.
-
-    Raises ValueError otherwise; there is no switch that allows it. `what` names the setting.
-    """
-    parts = urlsplit(url)
-    if not parts.hostname or parts.scheme not in ("http", "https"):
-        raise ValueError(f"{what} must be an address like https://host, with scheme and host")
-    if parts.username or parts.password:
-        raise ValueError(f"{what} must not hold credentials; give them in their own settings")
-    if parts.scheme != "https" and not is_loopback(parts.hostname):
-        raise ValueError(f"{what} must begin with https:// (http:// is for this machine alone), not {parts.scheme}://")
-    return url.rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` can only be this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class _Call:

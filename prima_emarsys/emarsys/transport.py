@@ -18,8 +18,9 @@ import orjson
 import stamina
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from prima_emarsys.addresses import secure
 from prima_emarsys.emarsys.auth import BearerAuth, Credentials, OAuthClient, WsseAuth
-from prima_emarsys.emarsys.exchange import HttpReply, Line, Lost, NotSent, Untrusted, secure
+from prima_emarsys.emarsys.exchange import HttpReply, Line, Lost, NotSent, Untrusted
 from prima_emarsys.emarsys.outcome import (
     Ambiguous,
     Answered,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from prima_emarsys.emarsys.exchange import Line, Lost, NotSent, Untrusted, secure
+from prima_emarsys.emarsys.exchange import Line, Lost, NotSent, Untrusted
 from prima_emarsys_tests.emarsys.scripted import Scripted, Step, drip, hang, ok, raw, reply
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n"
@@ -96,32 +96,6 @@ def test_eight_threads_share_one_line() -> None:
         for thread in threads:
             thread.join()
     assert statuses == [200] * 160
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://api.emarsys.net",
-        "http://192.168.1.4:8080",
-        "http://127.0.0.1.example.com",
-        "ftp://api.emarsys.net",
-        "api.emarsys.net",
-        "https://user:word@api.emarsys.net",
-        "",
-    ],
-)
-def test_an_address_off_this_machine_must_be_https_and_hold_no_credentials(url: str) -> None:
-    """Fault 29: there is no switch that allows it."""
-    with pytest.raises(ValueError, match="the url must") as refused:
-        secure(url, "the url")
-    assert "word" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    "url", ["https://api.emarsys.net/", "http://127.0.0.1:80", "http://localhost:1", "http://[::1]:9"]
-)
-def test_https_and_this_machine_are_fine(url: str) -> None:
-    assert secure(url, "the url") == url.rstrip("/")
 
 
 @pytest.fixture(scope="module")
