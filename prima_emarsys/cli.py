@@ -18,6 +18,7 @@ from prima_emarsys.emarsys.fields import FieldsUnusable
 from prima_emarsys.emarsys.outcome import NotAnswered
 from prima_emarsys.finding import KINDS, mask
 from prima_emarsys.prima.sql import ReadError, WritableRoleError
+from prima_emarsys.prima.webservice import WebServiceError
 from prima_emarsys.project import Project
 from prima_emarsys.settings import SettingsError, load_settings
 from prima_emarsys.sync import guard, lanes
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
 console = Console(highlight=False)
 _EXPLAINED = (
-    SettingsError, ReadError, WritableRoleError, FieldsUnusable, NotAnswered, LedgerUnusable, WarehouseBusyError,
-    NotResolvable,
+    SettingsError, ReadError, WritableRoleError, WebServiceError, FieldsUnusable, NotAnswered, LedgerUnusable,
+    WarehouseBusyError, NotResolvable,
 )  # fmt: skip
 """Errors whose message is all that an operator needs."""
 
@@ -320,6 +321,28 @@ def retention() -> None:
         ["table", "rows deleted"],
         [[name, number] for name, number in ledger_retention.apply(opened().ledger).items()],
     )
+
+
+@main.command("parked-requests")
+@explained
+def parked_requests() -> None:
+    """List requests that Prima's web service refused for good; they are not sent again."""
+    parked = opened().parked_requests.all()
+    table(
+        "Parked requests", ["key", "request", "since", "reason"], [[p.key, p.what, p.since, p.reason] for p in parked]
+    )
+
+
+@main.command("release-request")
+@click.argument("key")
+@_by
+@_note
+@explained
+def release_request(key: str, by: str, note: str) -> None:
+    """Let a parked request of Prima's web service be sent again."""
+    if not opened().release_request(key, by, note):
+        raise click.ClickException(f"No request {key} is parked; `prima-emarsys parked-requests` lists them.")
+    console.print("The request is sent again by the next run.")
 
 
 # -- the sandbox -----------------------------------------------------------------------------------------------------

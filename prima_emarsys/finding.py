@@ -300,6 +300,14 @@ _CATALOGUE = [
         "The event is released and accepted, or dropped.",
     ),
     Kind(
+        "request-parked",
+        Owner.DATA,
+        Severity.ERROR,
+        "Prima's web service refused this request for a reason that repeating cannot cure. It is not sent again.",
+        "Mend what the detail names (site file, or data in Prima), then `prima-emarsys release-request KEY`.",
+        "The request is released and answered, or has changed.",
+    ),
+    Kind(
         "short-read",
         Owner.DATA,
         Severity.ERROR,

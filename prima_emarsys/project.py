@@ -22,6 +22,7 @@ from prima_emarsys.emarsys.transport import Account, Transport
 from prima_emarsys.finding import Finding
 from prima_emarsys.prima.mirror import Landing, Mirror
 from prima_emarsys.prima.sql import SqlReader
+from prima_emarsys.prima.webservice import Access, ParkedFile, WebServiceReader
 from prima_emarsys.proof.contacts import ContactsProof, prove_contacts
 from prima_emarsys.rules.contacts import Field, site_fields
 from prima_emarsys.settings import Settings, SettingsError
@@ -34,7 +35,7 @@ from prima_emarsys.steps.sales_data import LinesCounts, SalesSent, compose_sales
 from prima_emarsys.steps.sending import ContactSender, Sent, send_contacts
 from prima_emarsys.sync.deliver import Policy
 from prima_emarsys.sync.exceptions import observe
-from prima_emarsys.sync.ledger import Ledger
+from prima_emarsys.sync.ledger import Ledger, write_audit
 from prima_emarsys.sync.people import People
 from prima_emarsys.sync.plan import Route
 from prima_emarsys.sync.sales_files import SalesFiles
@@ -92,6 +93,33 @@ class Project:
     def watched_prima(self) -> SqlReader:
         """A reader for the sensor, which only looks at change marks: without the probe."""
         return SqlReader(self.settings.secret(self.site.prima.url).get_secret_value(), self.site)
+
+    @cached_property
+    def webservice(self) -> WebServiceReader:
+        """The reader of Prima's web service. Raises SettingsError if the site file has none."""
+        service = self.site.prima.webservice
+        if service is None:
+            raise SettingsError("The site file has no prima.webservice; add it to read Prima's web service.")
+        named = {
+            name: self.settings.secret(reference).get_secret_value()
+            for name in ("wsdl", "url", "user")
+            if (reference := getattr(service, name))
+        }
+        access = Access(
+            **named,
+            password=self.settings.secret(service.password) if service.password else None,
+            entry_point=service.entry_point,
+            company_part=service.company_part,
+            connect_seconds=service.connect_seconds,
+            read_seconds=service.read_seconds,
+            call_seconds=service.call_seconds,
+        )
+        return WebServiceReader(access, self.site, self.settings.home / "webservice", self.parked_requests)
+
+    @cached_property
+    def parked_requests(self) -> ParkedFile:
+        """Requests that Prima's web service refused for good."""
+        return ParkedFile(self.settings.home / "webservice" / "parked.json")
 
     @cached_property
     def emarsys(self) -> Transport:
@@ -158,13 +186,21 @@ class Project:
 
     def close(self) -> None:
         """Give back what was opened."""
-        for name in ("ledger", "prima", "watched_prima"):
+        for name in ("ledger", "prima", "watched_prima", "webservice"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
 
     def latest_marks(self, subject: str) -> dict[str, str]:
         """How far Prima itself has got, by entity of the subject."""
         return {entity.name: str(self.watched_prima.latest(entity) or "") for entity in entities_of(subject)}
+
+    def release_request(self, key: str, by: str, note: str) -> bool:
+        """Let a parked request of Prima's web service be sent again. Audited. False if none of that key is parked."""
+        if self.parked_requests.find(key) is None:
+            return False
+        ledger = self.ledger
+        ledger.write(lambda connection: write_audit(connection, ledger.clock(), by, "release-request", key, note))
+        return self.parked_requests.release(key)
 
     # -- flows -------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ wrong, what is allowed). Secrets never stand in it: connections are references t
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -117,6 +118,88 @@ class EntityMap(_Model):
     absent: bool = Field(default=False, description="The site has no such table; it is read as empty")
 
 
+def _check_columns(where: str, entity: str, columns: Mapping[str, object]) -> None:
+    """Whether an entity is the contract's, and the columns its own. Raises ValueError."""
+    if entity not in ENTITIES:
+        raise ValueError(f"{where}: no such entity; the contract has {', '.join(ENTITIES)}")
+    for column in columns:
+        if column not in ENTITIES[entity].column:
+            known = ", ".join(ENTITIES[entity].column)
+            raise ValueError(f"{where}.columns.{column}: no such column; it has {known}")
+
+
+def _check_words(where: str, entity: str, words: Mapping[str, Mapping[str, str]]) -> None:
+    """Whether words are mapped onto words of the contract. Raises ValueError."""
+    contract = ENTITIES[entity].column
+    for column, mapped in words.items():
+        if column not in contract or not contract[column].words:
+            raise ValueError(f"{where}.words.{column}: is no column with a list of words")
+        for theirs, ours in mapped.items():
+            if ours not in contract[column].words:
+                allowed = ", ".join(contract[column].words)
+                raise ValueError(f"{where}.words.{column}.{theirs}: {ours!r} is none of: {allowed}")
+
+
+class WebRequest(_Model):
+    """A read that this site's web service answers, whose rows are one entity of the contract."""
+
+    type: Annotated[str, Field(min_length=1, description="RequestType")]
+    rows: str = Field(description="Path of a row's element below the answer's root, such as `Data/Order`")
+    data: dict[str, str] = Field(default={}, description="Attributes of the request's `Data` element")
+    columns: dict[str, str] = Field(
+        description="Column of the contract → attribute of the row's element. `company` is the answer's own"
+    )
+    words: dict[str, dict[str, str]] = Field(default={}, description="column → site's word → contract's word")
+
+
+class WebService(_Model):
+    """Prima's web service: one XML document in a SOAP string, asked of one or more companies."""
+
+    wsdl: EnvReference = Field(
+        default="${PRIMA_WSDL}", description="Address of the WSDL (https, or this machine), or path of a file"
+    )
+    url: EnvReference | None = Field(
+        default=None, description="Address of the service; default is the one that the WSDL names"
+    )
+    entry_point: Literal["wsomhandler", "comwsomhandler"] = Field(
+        default="wsomhandler", description="`wsomhandler` answers for one company; `comwsomhandler` is told which"
+    )
+    companies: Annotated[list[str], Field(min_length=1)] = Field(
+        default=["1"], description="Companies to read; with `wsomhandler` the one that it answers for"
+    )
+    company_part: str | None = Field(
+        default=None, description="Parameter of `comwsomhandler` that holds the company, if its name does not say so"
+    )
+    user: EnvReference | None = Field(default=None, description="User of a proxy that asks for one (basic)")
+    password: EnvReference | None = Field(default=None, description="Its password")
+    connect_seconds: Annotated[float, Field(gt=0)] = Field(default=10, description="Longest wait for a connection")
+    read_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=600, description="Longest silence while an answer is awaited: a whole stock takes minutes"
+    )
+    call_seconds: Annotated[float, Field(gt=0)] = Field(default=1800, description="Longest that one call may take")
+    ranges_from: list[str] = Field(
+        default=[], description="Style codes, rising, at which the whole stock is cut into ranges asked for one by one"
+    )
+    requests: dict[str, WebRequest] = Field(
+        default={}, description="Entity of the contract → how it is asked for. `available_stock` is known"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> WebService:
+        if self.entry_point == "wsomhandler" and len(self.companies) > 1:
+            raise ValueError("companies: wsomhandler answers for one company; name one, or use comwsomhandler")
+        if (self.user is None) != (self.password is None):
+            raise ValueError("user and password go together")
+        for name, request in self.requests.items():
+            where = f"requests.{name}"
+            _check_columns(where, name, request.columns)
+            missing = [c.name for c in ENTITIES[name].columns if c.required and c.name not in request.columns]
+            if missing := [column for column in missing if column != "company"]:
+                raise ValueError(f"{where}.columns: required columns come from nowhere: {', '.join(missing)}")
+            _check_words(where, name, request.words)
+        return self
+
+
 class PrimaMap(_Model):
     """The Prima side of a site."""
 
@@ -131,26 +214,23 @@ class PrimaMap(_Model):
     )
     entities: dict[str, EntityMap] = {}
 
+    webservice: WebService | None = Field(
+        default=None,
+        description="Prima's web service, if it is read: stock, and what the site declares. Leave out if not",
+    )
+
     @model_validator(mode="after")
     def _names_exist(self) -> PrimaMap:
         for name, entity in self.entities.items():
-            if name not in ENTITIES:
-                raise ValueError(f"entities.{name}: no such entity; the contract has {', '.join(ENTITIES)}")
-            contract = ENTITIES[name].column
+            where = f"entities.{name}"
+            _check_columns(where, name, entity.columns)
             for column, source in entity.columns.items():
-                if column not in contract:
-                    raise ValueError(f"entities.{name}.columns.{column}: no such column; it has {', '.join(contract)}")
-                if isinstance(source, DateAndSeconds) and contract[column].type is not Type.TIMESTAMP:
-                    raise ValueError(f"entities.{name}.columns.{column}: date + seconds fit only a timestamp column")
-                if source is None and contract[column].required:
-                    raise ValueError(f"entities.{name}.columns.{column}: is required and must come from somewhere")
-            for column, words in entity.words.items():
-                if column not in contract or not contract[column].words:
-                    raise ValueError(f"entities.{name}.words.{column}: is no column with a list of words")
-                for theirs, ours in words.items():
-                    if ours not in contract[column].words:
-                        allowed = ", ".join(contract[column].words)
-                        raise ValueError(f"entities.{name}.words.{column}.{theirs}: {ours!r} is none of: {allowed}")
+                is_moment = ENTITIES[name].column[column].type is Type.TIMESTAMP
+                if isinstance(source, DateAndSeconds) and not is_moment:
+                    raise ValueError(f"{where}.columns.{column}: date + seconds fit only a timestamp column")
+                if source is None and ENTITIES[name].column[column].required:
+                    raise ValueError(f"{where}.columns.{column}: is required and must come from somewhere")
+            _check_words(where, name, entity.words)
         return self
 
     def entity(self, name: str) -> EntityMap:

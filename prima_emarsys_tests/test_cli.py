@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from prima_emarsys.cli import main
+from prima_emarsys.contract import ENTITIES
+from prima_emarsys.prima.webservice import ParkedRequest
 from prima_emarsys.sandbox.emarsys.faults import Fault, Faults
 from prima_emarsys.sandbox.emarsys.server import LocalEmarsys
 from prima_emarsys.settings import DEFAULT_SITE
@@ -146,6 +148,21 @@ def test_refused_contacts_are_sent_again_after_their_release(house: House) -> No
         project.send()
     assert house.held()[person]["last_name"] == "Canaryman"
     assert person not in run("exceptions").output
+
+
+def test_a_parked_request_of_the_web_service_is_listed_and_released_by_name_on_record(house: House) -> None:
+    with house.project() as project:
+        project.parked_requests.park(ParkedRequest("abc", "OrderList of company 1", "(E:1) no", "2026-10-05"))
+    listed = run("parked-requests")
+    assert "OrderList of company 1" in listed.output
+    assert run("release-request", "other", *BY).exit_code == 1
+    assert run("release-request", "abc", *BY).exit_code == 0
+    assert "OrderList" not in run("parked-requests").output
+    with house.project() as project:
+        rows = project.ledger.read(lambda c: c.execute(sa.text("SELECT who, what, subject FROM audit")).all())
+        assert ("Ann", "release-request", "abc") in [tuple(row) for row in rows]
+        stock = ENTITIES["available_stock"]
+        assert sum(page.read for page in project.webservice.everything(stock)) > 4_000
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------

@@ -78,6 +78,25 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
         "site: s\nprima:\n  entities:\n    company:\n      words:\n        name: {A: B}\n",
         ["site.yaml:6: prima.entities.company.words.name: is no column with a list of words"],
     ),
+    "companies that the entry point cannot be told": (
+        "site: s\nprima:\n  webservice: {companies: ['1', '2']}\n",
+        [
+            "site.yaml:3: prima.webservice: companies: wsomhandler answers for one company; name one, or use "
+            "comwsomhandler"
+        ],
+    ),
+    "a user without a password": (
+        "site: s\nprima:\n  webservice: {user: '${WHO}'}\n",
+        ["site.yaml:3: prima.webservice: user and password go together"],
+    ),
+    "a declared request of no entity": (
+        "site: s\nprima:\n  webservice:\n    requests:\n      orders: {type: T, rows: Data/O, columns: {}}\n",
+        [f"site.yaml:5: prima.webservice.requests.orders: no such entity; the contract has {', '.join(ENTITIES)}"],
+    ),
+    "a declared request without a required column": (
+        "site: s\nprima:\n  webservice:\n    requests:\n      company: {type: T, rows: Data/C, columns: {name: N}}\n",
+        ["site.yaml:5: prima.webservice.requests.company.columns: required columns come from nowhere: base_currency"],
+    ),
     "a rule without a condition": (
         "site: s\nidentity:\n  internal:\n    - name: staff\n      codes: [A]\n    - name: all\n",
         ["site.yaml:6: identity.internal.1: rule 'all' has no condition and would exclude everybody"],
@@ -153,6 +172,7 @@ def test_an_error_names_file_line_key_what_is_wrong_and_what_is_allowed(tmp_path
     "key",
     [
         "prima: {url: VALUE}",
+        "prima: {webservice: {wsdl: VALUE}}",
         "emarsys: {secret: VALUE}",
         "emarsys: {client: VALUE}",
         "emarsys: {token_url: VALUE}",

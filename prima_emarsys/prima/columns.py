@@ -51,11 +51,12 @@ class TypedColumn:
 @dataclass(frozen=True)
 class Reading:
     """What a reading needs to know of the site: its time zone, its words for one column, and the latest instant that
-    can be true (None: any)."""
+    can be true (None: any). `day_first`: a date is `dd/mm/yyyy`, and nothing else is one."""
 
     zone: ZoneInfo
     words: Mapping[str, str] = field(default_factory=dict)
     latest: datetime | None = None
+    day_first: bool = False
 
 
 def type_column(column: Column, raw: pa.Array, reading: Reading) -> TypedColumn:
@@ -74,7 +75,7 @@ def type_column(column: Column, raw: pa.Array, reading: Reading) -> TypedColumn:
         case Type.FLAG:
             return _flags(raw)
         case Type.DATE:
-            return _dates(raw, reading.zone)
+            return _dates_day_first(raw) if reading.day_first else _dates(raw, reading.zone)
         case Type.TIMESTAMP:
             return _timestamps(raw, reading)
 
@@ -207,6 +208,18 @@ def _dates(raw: pa.Array, zone: ZoneInfo) -> TypedColumn:
     except pa.ArrowInvalid:
         values, unreadable = _by_value(typed.values, lambda text: _moment(text).date(), pa.date32())
         return _without_placeholders(TypedColumn(values, pc.or_(unreadable, typed.unreadable)))
+
+
+def _dates_day_first(raw: pa.Array) -> TypedColumn:
+    typed = _text(raw)
+    values, unreadable = _by_value(typed.values, _day_first, pa.date32())
+    return _without_placeholders(TypedColumn(values, pc.or_(unreadable, typed.unreadable), repairs=typed.repairs))
+
+
+def _day_first(text: str) -> date:
+    if len(text) != 10:
+        raise ValueError(text)
+    return datetime.strptime(text, "%d/%m/%Y").date()  # noqa: DTZ007 (a calendar day has no zone)
 
 
 def _timestamps(raw: pa.Array, reading: Reading) -> TypedColumn:

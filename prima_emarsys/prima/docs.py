@@ -115,6 +115,22 @@ prima:
         status: {Backorder: confirmed, Complete: despatched}
     stock: {change: full}
     customer_merge: {absent: true}
+  webservice:
+    entry_point: comwsomhandler
+    companies: ["01", "02"]
+    requests:
+      sales_order:
+        type: OrderList
+        rows: Data/Order
+        data: {Open: "Yes"}
+        columns:
+          order_number: OrderNumber
+          customer_code: CustomerCode
+          status: OrderStatus
+          currency: Currency
+          ordered_at: OrderDate
+        words:
+          status: {Complete: despatched}
 identity:
   internal:
     - {name: staff, account_types: [STAFF], email_domains: [example.com]}
@@ -181,7 +197,7 @@ def site_page() -> str:
         "",
         "## Example",
         "",
-        "The names of tables and columns on the right are made up; they are not Prima's.",
+        "The names of tables, columns, requests and attributes on the right are made up; they are not Prima's.",
         "",
         "```yaml",
         EXAMPLE.rstrip(),

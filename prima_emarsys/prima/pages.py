@@ -66,17 +66,19 @@ def type_page(
     words: Mapping[str, Mapping[str, str]] | None = None,
     *,
     now: datetime | None = None,
+    day_first: bool = False,
 ) -> Typed:
     """Type and judge one page of at most some 200,000 rows.
 
     `raw` holds the contract's columns under the contract's names, as text or as the database's own types; columns that
     are neither required nor there are null. `words` maps column → site's word → contract's word. With `now` (aware),
-    timestamps more than a day after it are unreadable. An unreadable value in a vital column, or in the key, holds the
-    row back; in another column only that field becomes null. Typing a good page again changes nothing.
+    timestamps more than a day after it are unreadable; with `day_first`, dates that are not `dd/mm/yyyy` are. An
+    unreadable value in a vital column, or in the key, holds the row back; in another column only that field becomes
+    null. Typing a good page again changes nothing.
     """
     typed: dict[str, TypedColumn] = {}
     for column in entity.columns:
-        reading = Reading(zone, (words or {}).get(column.name, {}), now + AHEAD if now else None)
+        reading = Reading(zone, (words or {}).get(column.name, {}), now + AHEAD if now else None, day_first)
         typed[column.name] = type_column(column, _raw_column(entity, column, raw), reading)
     good = _table(entity, typed)
     repairs = sum((column.repairs for column in typed.values()), Counter[str]())

@@ -262,6 +262,16 @@ def test_a_page_without_a_required_column_is_refused_by_its_name() -> None:
         type_page(ORDER, pa.table({"company": ["01"]}), LONDON)
 
 
+def test_a_date_can_be_asked_to_be_day_first_in_ten_characters_or_to_be_none() -> None:
+    wrong = ["2026-10-25", "5/1/2026", "10/25/2026", "31/02/2026", "25/10/2026 12:00"]
+    said = ["25/10/2026", "", None, *wrong, "01/01/1753"]
+    page = pa.table({"company": ["01"] * 9, "product": list("abcdefghi"), "available": [0] * 9, "expected_on": said})
+    typed = type_page(ENTITIES["available_stock"], page, LONDON, day_first=True)
+    assert typed.good["expected_on"].to_pylist() == [date(2026, 10, 25), *[None] * 8]
+    assert [f.kind for f in typed.findings] == ["field-withheld"] * len(wrong)
+    assert typed.repairs == {"placeholder-date": 1}
+
+
 def test_an_empty_page_is_a_typed_empty_page() -> None:
     raw = pa.table({c.name: pa.array([], pa.string()) for c in ORDER.columns})
     assert type_page(ORDER, raw, LONDON).good.schema == ORDER.arrow_schema
