@@ -12,7 +12,7 @@ from typing import cast
 
 import stamina.instrumentation
 
-from prima_emarsys.contract import entities_of
+from prima_emarsys.contract import Entity, entities_of
 from prima_emarsys.emarsys.auth import OAuthClient, WsseUser
 from prima_emarsys.emarsys.contacts import Contacts
 from prima_emarsys.emarsys.fields import CreatableType, Fields, NewField
@@ -20,7 +20,7 @@ from prima_emarsys.emarsys.folder import Folder
 from prima_emarsys.emarsys.sales_data import BatchFiles, HttpUpload
 from prima_emarsys.emarsys.transport import Account, Transport
 from prima_emarsys.finding import Finding
-from prima_emarsys.prima.mirror import Landing, Mirror
+from prima_emarsys.prima.mirror import Landing, Mirror, Reader
 from prima_emarsys.prima.sql import SqlReader
 from prima_emarsys.prima.webservice import Access, ParkedFile, WebServiceReader
 from prima_emarsys.proof.contacts import ContactsProof, prove_contacts
@@ -116,6 +116,12 @@ class Project:
         )
         return WebServiceReader(access, self.site, self.settings.home / "webservice", self.parked_requests)
 
+    def reader_of(self, entity: Entity) -> Reader:
+        """The web service for what it serves, SQL for everything else."""
+        if self.site.prima.webservice is not None and self.webservice.serves(entity):
+            return self.webservice
+        return self.prima
+
     @cached_property
     def parked_requests(self) -> ParkedFile:
         """Requests that Prima's web service refused for good."""
@@ -210,8 +216,11 @@ class Project:
         with self.warehouse() as warehouse:
             mirror = Mirror(warehouse)
             for entity in entities_of(subject):
+                reader = self.reader_of(entity)
+                # The web service tells no changes: every read is a whole one, and only a sweep sees what is gone.
+                whole = sweep or reader is not self.prima
                 landings.append(
-                    mirror.land(self.prima, entity.name, sweep=sweep, short_share=self.site.prima.short_read_share)
+                    mirror.land(reader, entity.name, sweep=whole, short_share=self.site.prima.short_read_share)
                 )
         self._observe(f"prima/{subject}", [finding for landing in landings for finding in landing.findings])
         return landings

@@ -22,7 +22,8 @@ import requests
 from pydantic import SecretStr
 from requests.auth import AuthBase
 
-from prima_emarsys.emarsys.exchange import HttpReply, Line, Lost, NotSent, Untrusted, secure
+from prima_emarsys.addresses import secure
+from prima_emarsys.emarsys.exchange import HttpReply, Line, Lost, NotSent, Untrusted
 from prima_emarsys.emarsys.folder import Folder
 from prima_emarsys.emarsys.outcome import Ambiguous, Answered, Later, Outcome, Stopped, classify
 from prima_emarsys.emarsys.redaction import redact, remember
