@@ -420,10 +420,11 @@ def _charges(books: Books, orders: ir.Table) -> list[ir.Table]:
     ]
 
 
-def orphans(books: Books) -> ir.Table:
-    """Returns and credit lines that name an order line which the mirror does not hold.
+def orphans(books: Books) -> tuple[ir.Table, ir.Table]:
+    """Returns, and credit lines, that name an order line which the mirror does not hold.
 
-    Columns: record (`return|…` or `credit|…`), detail, money (with VAT, null for a return), currency.
+    Columns: record (`return|…` or `credit|…`), detail, money (with VAT, null for a return), currency. Two tables: as
+    one they would be held in memory together.
     """
     line = ["company", "order_number", "line_number"]
     returns = books.returns.rename(return_line="line_number", line_number="order_line_number").anti_join(
@@ -446,21 +447,22 @@ def orphans(books: Books) -> ir.Table:
         .filter(ibis._.order_number.notnull())
         .anti_join(books.orders, ["company", "order_number"])
     )
-    return returns.select(
-        record=ibis.literal("return|") + returns.company + "|" + returns.return_number + "|" + returns.return_line,
-        detail=ibis.literal("names order line ")
-        + order_key(returns.company, returns.order_number)
-        + "|"
-        + returns.line_number,
-        money=ibis.null("decimal(18,4)"),
-        currency=ibis.null("string"),
-    ).union(
+    return (
+        returns.select(
+            record=ibis.literal("return|") + returns.company + "|" + returns.return_number + "|" + returns.return_line,
+            detail=ibis.literal("names order line ")
+            + order_key(returns.company, returns.order_number)
+            + "|"
+            + returns.line_number,
+            money=ibis.null("decimal(18,4)"),
+            currency=ibis.null("string"),
+        ),
         lost.select(
             record=ibis.literal("credit|") + lost.company + "|" + lost.credit_number + "|" + lost.line_number,
             detail=ibis.literal("names order ") + order_key(lost.company, lost.order_number),
             money=lost.value_incl_vat,
             currency=lost.currency,
-        )
+        ),
     )
 
 

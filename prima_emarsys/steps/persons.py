@@ -94,20 +94,18 @@ def _renew(
     mirror, progress = Mirror(warehouse), Progress(warehouse)
     if affected is None:
         concerned, before = accounts, stored
-        links, persons = keys.links(None), keys.persons(None)
+        remembered, persons = warehouse.settle(keys.links(None)), warehouse.settle(keys.persons(None))
     else:
         affected, links = _with_carriers(stored, affected, keys, warehouse)
         concerned = accounts.semi_join(affected, "account")
         before = warehouse.settle(stored.semi_join(affected, "account"))
         founded = warehouse.read(affected.select(key=identity.person_key(affected.account)))["key"].to_pylist()
-        persons = keys.persons({*links["person_key"].to_pylist(), *founded})
+        persons = warehouse.settle(keys.persons({*links["person_key"].to_pylist(), *founded}))
+        remembered = warehouse.settle(links)
     wanted = warehouse.settle(concerned.filter(concerned.excluded.isnull()))
     steps = warehouse.settle(_concerning(affected, _between_persons(merged, accounts)))
     members = warehouse.settle(identity.components(wanted, steps, warehouse.settle))
-    remembered = warehouse.settle(links)
-    kept = warehouse.settle(
-        identity.keep_keys(members, remembered, warehouse.settle(persons), wanted, warehouse.settle)
-    )
+    kept = warehouse.settle(identity.keep_keys(members, remembered, persons, wanted, warehouse.settle))
     leads = identity.lead_accounts(kept, wanted, steps).mutate(is_lead=True)
     after = warehouse.settle(
         kept.left_join(leads.select("account", "is_lead"), "account").select(

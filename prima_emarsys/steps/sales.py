@@ -208,8 +208,10 @@ def _count(warehouse: Warehouse, counts: SalesCounts) -> None:
 
 def _findings(warehouse: Warehouse, books: Books) -> list[Finding]:
     found = []
-    for row in warehouse.read(orphans(books).order_by("record")).to_pylist():
-        found.append(Finding("sale-without-order", row["record"], row["detail"], None, row["money"], row["currency"]))
+    for lost in orphans(books):
+        for row in warehouse.read(lost.order_by("record")).to_pylist():
+            name = row["record"]
+            found.append(Finding("sale-without-order", name, row["detail"], None, row["money"], row["currency"]))
     ledger = warehouse.table("core.sales")
     for row in warehouse.read(refunds_above_sales(ledger).order_by("record")).to_pylist():
         found.append(
