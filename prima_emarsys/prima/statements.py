@@ -14,7 +14,7 @@ OpenEdge, SQL Server and Oracle understand them too.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -122,6 +122,56 @@ class Statements:
             bound = self._bound(since, sample)
             conditions = [_beyond(self._change_order, bound, inclusive=True)]
         return self._page(self._change_order + self._key_order, conditions, after, upto, flag=True)
+
+    def matching(
+        self, names: Sequence[str], wanted: Iterable[tuple[str, ...]], widths: Mapping[str, int]
+    ) -> sa.Select | None:
+        """Rows that exist and whose code columns `names` hold one of the `wanted` combinations; None if none can.
+
+        The last of the columns should tell rows apart best, and have an index. `widths`: columns whose codes are filled
+        up with blanks → their width.
+        """
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for *leading, last in wanted:
+            groups.setdefault(tuple(leading), []).append(last)
+        choices: list[sa.ColumnElement[bool]] = []
+        for leading, last in groups.items():
+            values = [[value] for value in leading] + [last]
+            terms = [self._one_of(name, part, widths) for name, part in zip(names, values, strict=True)]
+            possible = [term for term in terms if term is not None]
+            if len(possible) == len(terms):
+                choices.append(sa.and_(*possible))
+        return self._page(self._key_order, [*self._existence, sa.or_(*choices)], None, None) if choices else None
+
+    def filled(self, name: str) -> sa.Select | None:
+        """The codes of one column that are there, to see how they are written; None if it cannot be looked up by."""
+        source = self._sources[name]
+        if not isinstance(source, str):
+            return None
+        column = self._column(source)
+        return sa.select(self._readable(column).label(name)).where(column.is_not(None))
+
+    def _one_of(self, name: str, values: Sequence[str], widths: Mapping[str, int]) -> sa.ColumnElement[bool] | None:
+        """Whether a code column holds one of these; None if it never does."""
+        match self._sources[name]:
+            case None:
+                return None
+            case Constant(constant=constant):
+                return _TRUE if constant in values else None
+            case str() as source:
+                type_ = self._place.columns[source][0]
+                column = self._ordering(source).expression
+                if isinstance(type_, sa.Integer | sa.Numeric):
+                    fitting: list[Any] = [int(value) for value in values if value.isascii() and value.isdigit()]
+                else:
+                    padded = (value.ljust(widths[name]) for value in values if name in widths)
+                    fitting = list(dict.fromkeys([*values, *padded]))
+                return column.in_(fitting) if fitting else None
+            case _:
+                raise MappingError(
+                    f"prima.entities.{self._entity.name}.columns.{name}: rows are looked up by it, so it must be one "
+                    "column or a constant"
+                )
 
     def latest(self) -> sa.Select:
         """The highest change stamp, as one row that `assemble` understands."""

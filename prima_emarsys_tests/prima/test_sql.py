@@ -347,3 +347,62 @@ def test_pages_have_the_contracts_schema(url: str) -> None:
     [page] = reader(url).everything(ORDERS)
     assert page.good.schema == ORDERS.arrow_schema
     assert isinstance(page.good, pa.Table)
+
+
+# -- looking rows up ---------------------------------------------------------------------------------------------------
+
+
+def looked_up(prima: SqlReader, *wanted: tuple[str, str]) -> list[str]:
+    return sorted(prima.matching(ORDERS, ("company", "order_number"), wanted)["order_number"].to_pylist())
+
+
+def test_rows_are_looked_up_by_their_codes_judged_and_however_many(url: str) -> None:
+    create(url, ORDERS, [order(n) for n in range(1_300)] + [order(5, company="02"), order(7, status="?", company="03")])
+    prima = reader(url)
+    assert looked_up(prima, ("01", "000005"), ("02", "000005"), ("02", "000006"), ("03", "000007")) == ["000005"] * 2
+    assert len(looked_up(prima, *(("01", f"{n:06d}") for n in range(1_300)))) == 1_300
+    assert looked_up(prima) == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "wanted", "found"),
+    [
+        ({"company": {"constant": "01"}}, ("01", "000005"), ["000005"]),
+        ({"company": {"constant": "02"}}, ("01", "000005"), []),
+        ({"exchange_credit_number": None}, ("01", "000005"), ["000005"]),
+    ],
+)
+def test_a_company_that_is_constant_is_looked_up_by_as_well(
+    url: str, columns: dict[str, Any], wanted: tuple[str, str], found: list[str]
+) -> None:
+    create(url, ORDERS, [order(5)])
+    assert looked_up(reader(url, entities={"sales_order": {"columns": columns}}), wanted) == found
+
+
+def test_what_the_filters_leave_out_is_not_found(url: str) -> None:
+    create(url, ORDERS, [order(5, channel="SHOP"), order(6)])
+    entities = {"sales_order": {"logical_delete": {"column": "channel", "value": "SHOP"}}}
+    assert looked_up(reader(url, entities=entities), ("01", "000005"), ("01", "000006")) == ["000006"]
+
+
+def test_codes_filled_up_with_blanks_and_codes_that_are_numbers_are_found(url: str) -> None:
+    create(url, ORDERS, [order(n, order_number=f"{n:06d}".ljust(12)) for n in range(3)])
+    assert looked_up(reader(url), ("01", "000002")) == ["000002"]
+    integers = "CREATE VIEW numbered AS SELECT *, CAST(order_number AS INTEGER) AS no FROM sales_order"
+    run(url, integers)
+    numbered = {"sales_order": {"table": "numbered", "columns": {"order_number": "no"}}}
+    assert looked_up(reader(url, entities=numbered), ("01", "2"), ("01", "x")) == ["2"]
+
+
+def test_a_column_that_is_an_element_of_an_array_cannot_be_looked_up_by(url: str) -> None:
+    create(url, ORDERS, [order(5)])
+    columns = {"order_number": {"extent": "source_media", "element": 1}}
+    with pytest.raises(MappingError, match="must be one column or a constant"):
+        looked_up(reader(url, entities={"sales_order": {"columns": columns}}), ("01", "000005"))
+
+
+def test_a_shorter_overlap_reads_less_again(url: str) -> None:
+    create(url, ORDERS, [order(n) for n in range(30)])
+    prima = reader(url)
+    assert len(numbers(list(prima.changed(ORDERS, Mark(minute(29)))))) == 16
+    assert len(numbers(list(prima.changed(ORDERS, Mark(minute(29)), timedelta(minutes=2))))) == 3
