@@ -31,6 +31,7 @@ from prima_emarsys.sandbox.emarsys.server import LocalEmarsys
 from prima_emarsys.sandbox.prima.server import LocalPrima
 from prima_emarsys.sandbox.world import build, tick
 from prima_emarsys.settings import DEFAULT_SITE, load_settings
+from prima_emarsys.site import load_site
 from prima_emarsys.sync.exceptions import open_exceptions
 from prima_emarsys.sync.plan import LANE
 
@@ -56,6 +57,9 @@ def sandbox(folder: Path, port: int = 0) -> Iterator[tuple[LocalEmarsys, dict[st
         LocalEmarsys(folder / "emarsys", port=port) as emarsys,
         LocalPrima(world, port=port + 1 if port else 0) as prima,
     ):
+        for name in (one.name for one in load_site(DEFAULT_SITE).emarsys.events.values() if one):
+            with contextlib.suppress(ValueError):  # it is there from an earlier start
+                emarsys.add_event(name)
         yield (
             emarsys,
             {

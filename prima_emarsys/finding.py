@@ -276,6 +276,15 @@ _CATALOGUE = [
         "The external event exists; what waited for it goes by itself, unless it has become too old.",
     ),
     Kind(
+        "event-unusual",
+        Owner.MARKETING,
+        Severity.ERROR,
+        "Far more orders than usual were amended at once, so their confirmations wait.",
+        "Find out why. If the customers are to hear of it, `prima-emarsys events release --kind order-confirmed`; "
+        "else `… events drop --kind order-confirmed`.",
+        "The events are released and accepted, or dropped.",
+    ),
+    Kind(
         "event-without-order",
         Owner.FINANCE,
         Severity.ERROR,

@@ -5,8 +5,9 @@ Here belongs how parts are connected for a site; what they do stands in their ro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import cast
 
@@ -15,6 +16,7 @@ import stamina.instrumentation
 from prima_emarsys.contract import Entity, entities_of
 from prima_emarsys.emarsys.auth import OAuthClient, WsseUser
 from prima_emarsys.emarsys.contacts import Contacts
+from prima_emarsys.emarsys.events import Events
 from prima_emarsys.emarsys.fields import CreatableType, Fields, NewField
 from prima_emarsys.emarsys.folder import Folder
 from prima_emarsys.emarsys.sales_data import BatchFiles, HttpUpload
@@ -26,16 +28,22 @@ from prima_emarsys.prima.webservice import Access, ParkedFile, WebServiceReader
 from prima_emarsys.proof.contacts import ContactsProof, prove_contacts
 from prima_emarsys.rules.contacts import Field, site_fields
 from prima_emarsys.settings import Settings, SettingsError
+from prima_emarsys.site import EventKind, EventMap
 from prima_emarsys.steps.attributes import AttributeCounts, score_persons
+from prima_emarsys.steps.buyers import Buyers, FirstContacts
 from prima_emarsys.steps.contacts import ContactCounts, compose_contacts
+from prima_emarsys.steps.events import Collector
 from prima_emarsys.steps.persons import PersonsCounts, resolve_persons
 from prima_emarsys.steps.predictions import PredictionCounts, predict_value
 from prima_emarsys.steps.sales import SalesCounts, book_sales
 from prima_emarsys.steps.sales_data import LinesCounts, SalesSent, compose_sales, plan_sales, send_sales
 from prima_emarsys.steps.sending import ContactSender, Sent, send_contacts
+from prima_emarsys.steps.triggering import ExternalEvents
 from prima_emarsys.sync.deliver import Policy
+from prima_emarsys.sync.drain import Drained, drain
 from prima_emarsys.sync.exceptions import observe
 from prima_emarsys.sync.ledger import Ledger, write_audit
+from prima_emarsys.sync.outbox import Outbox
 from prima_emarsys.sync.people import People
 from prima_emarsys.sync.plan import Route
 from prima_emarsys.sync.sales_files import SalesFiles
@@ -45,6 +53,10 @@ from prima_emarsys.warehouse import Warehouse, open_warehouse
 
 # Retries are counted in the ledger; stamina's own line would print a call's arguments.
 stamina.instrumentation.set_on_retry_hooks([])
+
+
+_EVENT_GRACE_SECONDS = 2.0
+"""Wait before an event is sent again whose reply was lost. A late write does no harm: its id is processed once."""
 
 
 class Project:
@@ -129,7 +141,15 @@ class Project:
 
     @cached_property
     def emarsys(self) -> Transport:
-        """The signed-in way to Emarsys."""
+        """The signed-in way to Emarsys, for work in bulk."""
+        return self._transport(urgent=False)
+
+    @cached_property
+    def urgent_emarsys(self) -> Transport:
+        """The same for what cannot wait: it may use the share of the rate that bulk work leaves."""
+        return self._transport(urgent=True)
+
+    def _transport(self, *, urgent: bool) -> Transport:
         site = self.site.emarsys
         client, secret = self.settings.secret(site.client).get_secret_value(), self.settings.secret(site.secret)
         if site.api == "v2":
@@ -138,7 +158,8 @@ class Project:
             token = {"token_url": self.settings.secret(site.token_url).get_secret_value()} if site.token_url else {}
             credentials = OAuthClient(client_id=client, client_secret=secret, **token)
         url = {"url": self.settings.secret(site.url).get_secret_value()} if site.url else {}
-        return Transport(Account(credentials=credentials, deadline=site.call_deadline_seconds, **url))
+        account = Account(credentials=credentials, deadline=site.call_deadline_seconds, **url)
+        return Transport(account, urgent=urgent)
 
     @cached_property
     def contact_fields(self) -> tuple[Field, ...]:
@@ -189,6 +210,28 @@ class Project:
         except ValueError as error:
             raise SettingsError(f"emarsys.sales: {error}") from None
         return None
+
+    @cached_property
+    def event_kinds(self) -> dict[EventKind, EventMap]:
+        """The order events that this site has switched on."""
+        return {kind: one for kind, one in self.site.emarsys.events.items() if one is not None}
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """The events in the ledger."""
+        return Outbox(self.ledger)
+
+    @cached_property
+    def collector(self) -> Collector:
+        """What writes order events into the outbox."""
+        buyers = Buyers(self.prima, People(self.ledger), self.site.identity)
+        return Collector(self.prima, self.outbox, buyers, self.event_kinds, self.site.sales)
+
+    @cached_property
+    def external_events(self) -> ExternalEvents:
+        """The site's external events in this Emarsys account."""
+        contacts = Contacts(self.urgent_emarsys)
+        return ExternalEvents(Events(self.urgent_emarsys), contacts, self.route.key_field, self.event_kinds)
 
     def close(self) -> None:
         """Give back what was opened."""
@@ -289,6 +332,48 @@ class Project:
             with self.warehouse():
                 return SalesSent(self.plan_sales().plan, held="emarsys.sales.sink is `none` in the site file")
         return send_sales(self.warehouse, self.ledger, self.sales_sink, self.site.emarsys.sales, self.settings.today)
+
+    def drain_events(
+        self, *, patient: bool = True, settle_seconds: float = 0.0, resting: Collection[str] = ()
+    ) -> Drained:
+        """Send the order events that may go, and before them the contacts that they need.
+
+        `patient`: waits for a lane that another process works, and for a rate limit; else it leaves both to the next
+        call. `settle_seconds` and `resting`: see `drain`.
+        """
+        site = self.site.emarsys
+        policy = Policy(parallel=2, lease=2 * site.call_deadline_seconds, grace=_EVENT_GRACE_SECONDS)
+        if not patient:
+            policy = replace(policy, lane_wait=0.0, short_wait=0.0)
+        fresh = self.external_events.look(again=bool(self.outbox.parked()))
+        if fresh:
+            self._observe("events/names", self.external_events.findings)
+        return drain(
+            self.ledger,
+            self.external_events.senders,
+            ContactSender(Contacts(self.urgent_emarsys), self.route),
+            self._first_contacts,
+            {kind: one.oldest for kind, one in self.event_kinds.items()},
+            policy,
+            contact_policy=replace(policy, batch=site.contacts_per_call, grace=site.in_doubt_seconds),
+            missing=self.external_events.missing,
+            names_are_fresh=fresh,
+            resting=resting,
+            until_settled_for=settle_seconds,
+        )
+
+    def _first_contacts(self, keys: Sequence[str]) -> dict[str, str]:
+        """Stage the contacts of buyers whom the ledger could not send; returns person → rule of those never sent."""
+        first = FirstContacts(
+            self.prima,
+            self.ledger,
+            self.route,
+            self.contact_fields,
+            self.countries,
+            self.site.identity,
+            self.settings.today,
+        )
+        return first.stage(keys)
 
     def prove(self) -> ContactsProof:
         """Read Emarsys back and compare it with the desired contacts."""

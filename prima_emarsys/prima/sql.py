@@ -180,13 +180,14 @@ class SqlReader:
         if self._site.prima.entity(entity.name).absent:
             return entity.arrow_schema.empty_table()
         statements = self._statements(entity)
-        found = [entity.arrow_schema.empty_table()]
+        raw: list[pa.Table] = []
         for part in _parts(wanted, _LOOKED_UP):
             statement = statements.matching(names, part, self._padding(entity, statements, names))
             if statement is not None:
-                batches = self._ask_small(entity, statement, self._site.prima.page_rows)
-                found += [self._judged(entity, statements, batch, None).good for batch in batches]
-        return pa.concat_tables(found)
+                raw += self._ask_small(entity, statement, self._site.prima.page_rows)
+        # Judged together, since the judging of a page costs more than that of its rows.
+        rows = pa.concat_tables(raw, promote_options="permissive") if raw else None
+        return entity.arrow_schema.empty_table() if rows is None else self._judged(entity, statements, rows, None).good
 
     def _padding(self, entity: Entity, statements: Statements, names: Sequence[str]) -> dict[str, int]:
         """Which of these columns hold codes filled up with blanks, and to what width; seen from one row of each."""
@@ -208,19 +209,26 @@ class SqlReader:
             raise self._cannot_read(entity, error) from None
 
     def latest(self, entity: Entity) -> Mark | None:
-        """The highest change stamp in the table: one MAX, for sensors. None without rows or without change column.
+        """The highest change stamp in the table: one MAX, for whoever watches. None without rows or change column.
 
-        A stamp in the future counts as now, so that it hides no later change.
+        A stamp in the future does not count, since it would hide every true change until then.
         """
         if self._site.prima.entity(entity.name).absent:
             return None
         statements = self._statements(entity)
         if not statements.has_changes:
             return None
-        [newest_row] = self._ask_small(entity, statements.latest(), 1)
-        raw = statements.assemble(newest_row)[CHANGED_AT].combine_chunks()
-        newest = type_column(entity.column[CHANGED_AT], raw, Reading(self._site.zone)).values[0].as_py()
-        return Mark(min(newest, datetime.now(UTC))) if newest else None
+        now = datetime.now(UTC)
+        newest, row = self._highest(entity, statements, None)
+        if newest is not None and newest > now:
+            newest, _ = self._highest(entity, statements, statements.upto(now, statements.sample(row)))
+        return Mark(newest) if newest else None
+
+    def _highest(self, entity: Entity, statements: Statements, upto: Raw | None) -> tuple[datetime | None, pa.Table]:
+        """The highest stamp up to a place in the order of change, and the row as the database hands it out."""
+        [row] = self._ask_small(entity, statements.latest(upto), 1)
+        raw = statements.assemble(row)[CHANGED_AT].combine_chunks()
+        return type_column(entity.column[CHANGED_AT], raw, Reading(self._site.zone)).values[0].as_py(), row
 
     def probe(self) -> None:
         """Refuse a role that could write: raises `WritableRoleError`, unless the site file allows it.

@@ -173,15 +173,20 @@ class Statements:
                     "column or a constant"
                 )
 
-    def latest(self) -> sa.Select:
-        """The highest change stamp, as one row that `assemble` understands."""
+    def latest(self, upto: Raw | None = None) -> sa.Select:
+        """The highest change stamp (`upto`: of those that are no later), as one row that `assemble` understands."""
         first, *rest = (self._column(name) for name in self._change_columns)
+        limits = [] if upto is None else [sa.not_(_beyond(self._change_order, upto))]
         newest = sa.func.max(first)
         if not rest:
-            return sa.select(self._readable(newest).label(first.name))
-        newest_day = sa.select(newest).scalar_subquery()
+            return sa.select(self._readable(newest).label(first.name)).where(*limits)
+        newest_day = sa.select(newest).where(*limits).scalar_subquery()
         highest = (self._readable(sa.func.max(column)).label(column.name) for column in (first, *rest))
-        return sa.select(*highest).where(first == newest_day)
+        return sa.select(*highest).where(first == newest_day, *limits)
+
+    def upto(self, moment: datetime, sample: str | None) -> Raw:
+        """`moment` as the change columns hold it; `sample` as for `changed`."""
+        return self._bound(moment, sample)
 
     def sample(self, newest: pa.Table) -> str | None:
         """One change stamp as the database keeps it, where it keeps times as text; from an answer to `latest`."""

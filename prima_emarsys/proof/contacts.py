@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from prima_emarsys.finding import Finding, mask
 from prima_emarsys.sync.ledger import Ledger
-from prima_emarsys.sync.plan import ACKNOWLEDGED, DESIRED, LANE, Route
+from prima_emarsys.sync.plan import ACKNOWLEDGED, DESIRED, FIRST_CONTACT, LANE, Route
 from prima_emarsys.warehouse import Warehouse
 
 HELD = "proof.contacts_held"
@@ -31,7 +31,7 @@ class Holds(Protocol):
 @dataclass
 class ContactsProof:
     """desired = equal + differing + missing + waiting. `unexpected` contacts carry a key of ours that is not desired;
-    `explained` of them are known to the ledger as no longer sent."""
+    `explained` of them are known to the ledger as no longer sent, or as buyers whom the next run will compose."""
 
     desired: int = 0
     equal: int = 0
@@ -69,7 +69,9 @@ def prove_contacts(
         rows = [{"person_key": key, **{n: _text(c.get(i)) for n, i in ids.items()}} for key, c in part.contacts.items()]
         if rows:
             warehouse.append(HELD, pa.Table.from_pylist(rows, schema=shape))
-    waiting = warehouse.settle(pa.table({"person_key": pa.array(list(ledger.unsettled(LANE)), pa.string())}))
+    first = list(ledger.of_mapping(LANE, FIRST_CONTACT))
+    unsettled = {*ledger.unsettled(LANE), *first}
+    waiting = warehouse.settle(pa.table({"person_key": pa.array(list(unsettled), pa.string())}))
     settled = desired.anti_join(waiting, "person_key")
     proof = ContactsProof(desired=warehouse.size(DESIRED), held=warehouse.size(HELD))
     proof.waiting = proof.desired - warehouse.count(settled)
@@ -91,8 +93,9 @@ def prove_contacts(
     proof.by_field = {name: int(totals[f"by_{name}"]) for name in names if totals[f"by_{name}"]}
     unexpected = theirs.select("person_key").anti_join(desired, "person_key")
     proof.unexpected = warehouse.count(unexpected)
-    withdrawn = warehouse.settle(pa.table({"person_key": pa.array(list(ledger.filtered(LANE)), pa.string())}))
-    proof.explained = warehouse.count(unexpected.semi_join(withdrawn, "person_key"))
+    known = {*ledger.filtered(LANE), *first}
+    explained = warehouse.settle(pa.table({"person_key": pa.array(list(known), pa.string())}))
+    proof.explained = warehouse.count(unexpected.semi_join(explained, "person_key"))
     untrue = warehouse.read(
         compared.filter(any_differs)
         .select("person_key")

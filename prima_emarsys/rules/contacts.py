@@ -111,6 +111,13 @@ FORECASTS: dict[str, tuple[str, ...]] = {
 new week moves nearly all of them by a little. Of the contacts of those who did nothing, exact figures would change 98 %
 with every week's model; these change 6 % (CDNOW and a simulated shop), or 17 % where people buy every third week."""
 
+SCORED: tuple[Field, ...] = tuple(
+    field
+    for field in FIELDS
+    if not field.system and field.name not in ("account", "accounts", "trade") and field.name not in FORECASTS
+)
+"""The fields that `attributes.attributes` computes."""
+
 _GENDERS = {"m": "1", "male": "1", "f": "2", "female": "2"}
 _NO_BIRTH_DATES_UNTIL = date(1900, 1, 1)
 # Characters beyond the basic plane (emoji) are lost or break storage in Emarsys's system fields.

@@ -19,14 +19,19 @@ from prima_emarsys.warehouse import Warehouse
 
 LINKS = pa.schema([("account", pa.string()), ("person_key", pa.string()), ("reason", pa.string())])
 PERSONS = pa.schema([("person_key", pa.string()), ("account", pa.string()), ("created_at", pa.timestamp("us", "UTC"))])
+_HASHED = pa.schema([("account", pa.string()), ("email_hash", pa.string())])
 _STORED = LINKS.append(pa.field("is_lead", pa.bool_()))
 
 
 class PersonKeys(Protocol):
     """What only the ledger remembers: which key was given to whom. `sync.people.People` is one."""
 
+    def email_hashes(self, emails: Iterable[str | None]) -> list[str | None]:
+        """A keyed hash of each normalised address."""
+        ...
+
     def links(self, accounts: Iterable[str] | None) -> pa.Table:
-        """account, person_key, reason for these accounts (None: all)."""
+        """account, person_key, reason, email_hash for these accounts (None: all)."""
         ...
 
     def persons(self, keys: Iterable[str] | None) -> pa.Table:
@@ -112,7 +117,8 @@ def _renew(
             "account", "person_key", "reason", is_lead=ibis._.is_lead.fill_null(False)
         )
     )
-    changed = after.select("account", "person_key", "reason").difference(remembered)
+    told = after.left_join(_email_hashes(warehouse, keys, wanted), "account").select(*remembered.columns)
+    changed = told.difference(remembered)
     # Keys first: once the ledger remembers them, repeating the rest gives the same keys.
     counts.new_persons = sum(map(keys.remember, warehouse.batches(changed)))
     moved = after.difference(before).union(before.difference(after))
@@ -125,6 +131,16 @@ def _renew(
             warehouse.replace("core.persons", after, gone=affected, on=["account"])
         progress.move("persons", load)
     counts.touched = warehouse.count(touched)
+
+
+def _email_hashes(warehouse: Warehouse, keys: PersonKeys, accounts: ir.Table) -> ir.Table:
+    """account, email_hash of the accounts with a usable e-mail: by it, a buyer is known before the next run is."""
+    addressed = accounts.filter(accounts.email_key.notnull()).select("account", "email_key")
+    parts = [
+        pa.table([part["account"], pa.array(keys.email_hashes(part["email_key"].to_pylist()), pa.string())], _HASHED)
+        for part in warehouse.batches(addressed)
+    ]
+    return warehouse.settle(pa.concat_tables([_HASHED.empty_table(), *parts]))
 
 
 def _between_persons(merged: ir.Table, accounts: ir.Table) -> ir.Table:

@@ -46,6 +46,7 @@ def drain(
     oldest: Mapping[EventKind, timedelta],
     policy: Policy,
     *,
+    contact_policy: Policy | None = None,
     missing: Mapping[EventKind, str] | None = None,
     names_are_fresh: bool = False,
     resting: Collection[str] = (),
@@ -56,8 +57,8 @@ def drain(
 
     `senders`: kinds whose external event exists; `missing`: kinds whose event does not, with its name; with
     `names_are_fresh`, what was set aside for want of its external event is tried again. `oldest`: all kinds that are
-    on, with their age limit. Lanes that are `resting` are left alone. Goes on while events become due within
-    `until_settled_for` seconds.
+    on, with their age limit. Lanes that are `resting` are left alone. `contact_policy`: how the lane of contacts is
+    worked, if not as the lanes of events. Goes on while events become due within `until_settled_for` seconds.
     """
     outbox = Outbox(ledger)
     done = Drained(ended=outbox.age(oldest))
@@ -71,7 +72,7 @@ def drain(
     until = time.monotonic() + until_settled_for
     idle: set[EventKind] = set()
     while True:
-        _send_contacts(ledger, outbox, contacts, first_contacts, policy, resting, done, sleep)
+        _send_contacts(ledger, outbox, contacts, first_contacts, contact_policy or policy, resting, done, sleep)
         kinds = [kind for kind in outbox.due() if kind in senders.keys() - idle and lane_of(kind) not in resting]
         for kind in kinds:
             left = max(until - time.monotonic(), 0.0)

@@ -500,6 +500,10 @@ class Ledger:
         unsettled = sa.or_(record.c.acked_hash.is_(None), record.c.acked_hash != record.c.desired_hash)
         return self._keys(lane, sa.and_(unsettled, sa.not_(IS_FILTERED)), None)
 
+    def of_mapping(self, lane: str, mapping_version: str) -> Iterator[str]:
+        """Keys, in order, of records staged last under this mapping, filtered ones aside."""
+        return self._keys(lane, sa.and_(record.c.mapping_version == mapping_version, sa.not_(IS_FILTERED)), None)
+
     def _keys(self, lane: str, condition: sa.ColumnElement[bool], keys: Iterable[str] | None) -> Iterator[str]:
         select = sa.select(record.c.key).where(record.c.lane == lane, condition).order_by(record.c.key)
         if keys is not None:

@@ -668,6 +668,9 @@ def _outcome(entry: Entry, now: datetime) -> dict[str, Any]:
     if len(data) > MAX_DATA_BYTES:
         refusal = Refusal(TOO_LARGE, _largest(entry.fact.data, len(data)))
         return values | {"payload": data} | _refused(refusal, now)
+    if entry.state == QUARANTINED:
+        owner = entry.owner or Owner.MARKETING
+        return values | {"payload": data} | _waiting(QUARANTINED, entry.code or "", entry.cause or "", owner, now)
     return values | {"payload": data, "state": PENDING}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from prima_emarsys.sync.database import batches
@@ -14,7 +15,15 @@ from prima_emarsys.sync.ledger import Ledger
 from prima_emarsys.sync.schema import person, person_link
 
 _PAGE = 10_000
-_LINKS = pa.schema([("account", pa.string()), ("person_key", pa.string()), ("reason", pa.string())])
+_HASH_LENGTH = 22
+"""Of 43 characters: 132 bits are plenty, and a million of them are held in memory at once."""
+_SELECT_LINKS = sa.select(
+    person_link.c.company + "-" + person_link.c.customer_code,
+    person_link.c.person_key,
+    person_link.c.reason,
+    person_link.c.email_hash,
+)
+_LINKS = pa.schema([(name, pa.string()) for name in ("account", "person_key", "reason", "email_hash")])
 _PERSONS = pa.schema([("person_key", pa.string()), ("account", pa.string()), ("created_at", pa.timestamp("us", "UTC"))])
 
 
@@ -24,13 +33,33 @@ class People:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
+    def email_hashes(self, emails: Iterable[str | None]) -> list[str | None]:
+        """A keyed hash of each normalised address: equal for equal addresses, and of no use to who has no key."""
+        return [email and self._ledger.digest(email.encode(), "e-mail")[:_HASH_LENGTH] for email in emails]
+
     def links(self, accounts: Iterable[str] | None) -> pa.Table:
-        """account, person_key, reason: of these accounts, or of all."""
-        account = person_link.c.company + "-" + person_link.c.customer_code
-        select = sa.select(account, person_link.c.person_key, person_link.c.reason)
+        """account, person_key, reason, email_hash: of these accounts, or of all."""
         key = sa.tuple_(person_link.c.company, person_link.c.customer_code)
         wanted = None if accounts is None else (tuple(account.split("-", 1)) for account in accounts)
-        return self._read(select, key, wanted, _LINKS)
+        return self._read(_SELECT_LINKS, key, wanted, _LINKS)
+
+    def by_email(self, hashes: Iterable[str]) -> dict[str, str]:
+        """Hash of an address → the person with an account that has it; of several, the first that was founded."""
+        select = (
+            sa.select(person_link.c.email_hash, person_link.c.person_key)
+            .join(person, person.c.person_key == person_link.c.person_key)
+            .order_by(person.c.created_at.desc(), person.c.person_key.desc())
+        )
+        found: dict[str, str] = {}
+        for page in batches(hashes, _PAGE):
+            wanted = select.where(person_link.c.email_hash.in_(page))
+            rows = self._ledger.read(lambda connection, wanted=wanted: connection.execute(wanted).all())
+            found |= {row.email_hash: row.person_key for row in rows}
+        return found
+
+    def accounts(self, keys: Iterable[str]) -> pa.Table:
+        """account, person_key, reason, email_hash: of all accounts of these persons."""
+        return self._read(_SELECT_LINKS, person_link.c.person_key, keys, _LINKS)
 
     def persons(self, keys: Iterable[str] | None) -> pa.Table:
         """person_key, account (its founder), created_at: of these keys, or of all."""
@@ -41,36 +70,38 @@ class People:
     def remember(self, links: pa.Table) -> int:
         """Store new or changed links, and each person that they name for the first time.
 
-        A key is `P` + its founder's account. Returns how many persons are new.
+        A key is `P` + its founder's account. Safe when two processes found the same person at once. Returns how many
+        persons are new.
         """
         now = self._ledger.clock()
-        rows = links.select(["account", "person_key", "reason"]).to_pylist()
+        rows = links.select(_LINKS.names).to_pylist()
         new = 0
         for page in batches(rows, _PAGE):
 
             def store(connection: Connection, page: list[dict[str, Any]] = page) -> int:
-                keys = sorted({row["person_key"] for row in page})
-                known = set(connection.scalars(sa.select(person.c.person_key).where(person.c.person_key.in_(keys))))
-                fresh = [key for key in keys if key not in known]
-                if fresh:
-                    connection.execute(sa.insert(person), [_founded(key, now) for key in fresh])
-                linked = [_named(row["account"]) for row in page]
-                gone = sa.tuple_(person_link.c.company, person_link.c.customer_code)
-                connection.execute(sa.delete(person_link).where(gone.in_([tuple(one.values()) for one in linked])))
+                upsert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+                founded = [_founded(key, now) for key in sorted({row["person_key"] for row in page})]
+                fresh = upsert(person).on_conflict_do_nothing().returning(person.c.person_key)
+                number = len(connection.execute(fresh, founded).all())
+                link = upsert(person_link)
+                given = {name: link.excluded[name] for name in ("person_key", "reason", "linked_at", "email_hash")}
+                linked = sorted(page, key=lambda row: row["account"])
                 connection.execute(
-                    sa.insert(person_link),
+                    link.on_conflict_do_update(index_elements=["company", "customer_code"], set_=given),
                     [
-                        name | {"person_key": row["person_key"], "reason": row["reason"], "linked_at": now}
-                        for name, row in zip(linked, page, strict=True)
+                        _named(row["account"])
+                        | {name: row[name] for name in ("person_key", "reason", "email_hash")}
+                        | {"linked_at": now}
+                        for row in linked
                     ],
                 )
-                return len(fresh)
+                return number
 
             new += self._ledger.write(store)
         return new
 
     def _read(
-        self, select: sa.Select[Any, Any, Any], key: Any, wanted: Iterable[Any] | None, schema: pa.Schema
+        self, select: sa.Select[*tuple[Any, ...]], key: Any, wanted: Iterable[Any] | None, schema: pa.Schema
     ) -> pa.Table:
         if wanted is None:
             # One transaction that only reads: a snapshot, streamed so that a million rows need no second copy.

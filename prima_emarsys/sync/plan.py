@@ -32,6 +32,9 @@ from prima_emarsys.sync.schema import sync_record
 from prima_emarsys.warehouse import Warehouse
 
 LANE = CONTACTS
+FIRST_CONTACT = "first-contact"
+"""Mapping of the contacts that were staged for an order event, before or without a plan. The next plan sends them
+whole: Emarsys holds less of them than the warehouse may believe."""
 DESIRED, STAGED, ACKNOWLEDGED = "emarsys.contacts", "emarsys.contacts_staged", "emarsys.contacts_acknowledged"
 EXCLUDED = "emarsys.contacts_excluded"
 WITHDRAWN = "emarsys.contacts_withdrawn"
@@ -147,7 +150,8 @@ def explain(warehouse: Warehouse, limit: int) -> pa.Table:
 
 
 def stage(warehouse: Warehouse, ledger: Ledger, route: Route, changed: ir.Table) -> Staged:
-    """Hand every contact that differs (`changes`), that the ledger has not settled, or that comes back, to the ledger.
+    """Hand every contact that differs (`changes`), that the ledger has not settled or was given for an event, or that
+    comes back, to the ledger.
 
     The second part matters: a value that was sent without an answer and then went back to what was acknowledged before
     differs from nothing in the warehouse, yet Emarsys may hold it.
@@ -157,9 +161,13 @@ def stage(warehouse: Warehouse, ledger: Ledger, route: Route, changed: ir.Table)
     staged_shape = _shape(names).append(pa.field("digest", pa.string()))
     waiting = warehouse.count(_known(warehouse, STAGED, staged_shape))  # seldom any: handed over, not acknowledged yet
     back = warehouse.settle(warehouse.ensure(WITHDRAWN, _TOLD).semi_join(desired, "person_key"))
-    open_keys = [*ledger.unsettled(LANE), *warehouse.read(back)["person_key"].to_pylist()]
+    open_keys = {
+        *ledger.unsettled(LANE),
+        *ledger.of_mapping(LANE, FIRST_CONTACT),
+        *warehouse.read(back)["person_key"].to_pylist(),
+    }
     if open_keys:
-        unsettled = desired.semi_join(warehouse.settle(pa.table({"person_key": open_keys})), "person_key")
+        unsettled = desired.semi_join(warehouse.settle(pa.table({"person_key": list(open_keys)})), "person_key")
         again = unsettled.anti_join(changed, "person_key").mutate(is_new=False, cleared=ibis.literal(""))
         changed = changed.union(again.select(changed.columns))
     total = Staged()

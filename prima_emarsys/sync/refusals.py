@@ -19,8 +19,9 @@ NO_OPT_IN = "no-opt-in"
 EVENT_MISSING = "event-missing"
 UNKNOWN_EVENT = "5001"
 NO_PROGRAM = "5005"
+MANY_AMENDED = "many-amended"
 """Of order events: the contact is not there; it wants no marketing; no event of that name, or of that id, exists in
-Emarsys; no program listens to it."""
+Emarsys; no program listens to it; far more orders than usual were amended at once."""
 
 POISON_LOSSES = 3
 """After so many lost leases a record is sent alone; if that ends the process too, it is set aside."""
@@ -62,6 +63,7 @@ _EVENT_TREATMENTS = {
     NO_PROGRAM: Treatment("event-not-connected", of_all=True),
     UNKNOWN_EVENT: Treatment("event-missing", of_all=True),
     EVENT_MISSING: Treatment("event-missing", of_all=True),
+    MANY_AMENDED: Treatment("event-unusual", of_all=True),
     TOO_LARGE: Treatment("event-too-large"),
     POISON: Treatment("event-poison"),
 }

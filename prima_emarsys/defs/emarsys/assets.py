@@ -9,24 +9,18 @@ from prima_emarsys.defs.core.assets import StepConfig
 from prima_emarsys.defs.gate import refuse_unless_passed
 from prima_emarsys.defs.resources import ProjectResource
 from prima_emarsys.defs.showing import check_result, counts, described_columns, exceptions, findings_result, flow, table
-from prima_emarsys.rules.contacts import FIELDS, FORECASTS
+from prima_emarsys.rules.contacts import FIELDS, SCORED
 from prima_emarsys.steps.contacts import ContactCounts
 from prima_emarsys.steps.sending import Sent
 from prima_emarsys.steps.verdicts import attributes_tie, every_contact_explained, every_person_composed, lane_goes
 from prima_emarsys.sync.deliver import Tally
-from prima_emarsys.sync.plan import LANE
+from prima_emarsys.sync.plan import FIRST_CONTACT, LANE
 
 UPSTREAM = (
     "prima/customers", "prima/orders", "prima/returns", "core/persons", "core/sales", "emarsys/rfm_clv",
     "emarsys/predicted_value",
 )  # fmt: skip
 """Everything upstream of `emarsys/contacts`; a test compares it with the graph."""
-
-_ATTRIBUTES = [
-    field
-    for field in FIELDS
-    if not field.system and field.name not in ("account", "accounts", "trade") and field.name not in FORECASTS
-]
 
 
 @dg.asset(
@@ -43,7 +37,7 @@ _ATTRIBUTES = [
         "dagster/column_schema": described_columns(
             [
                 ("person_key", "code", "The person."),
-                *((one.name, one.storage.value, one.meaning) for one in _ATTRIBUTES),
+                *((one.name, one.storage.value, one.meaning) for one in SCORED),
             ]
         )
     },
@@ -94,7 +88,8 @@ def contacts(context: dg.AssetExecutionContext, config: StepConfig, project: Pro
         sent = opened.send(settle_seconds=30)
         with opened.warehouse() as warehouse:
             everyone = every_person_composed(warehouse)
-            explained = every_contact_explained(warehouse, opened.ledger.counts(LANE))
+            first = opened.ledger.of_mapping(LANE, FIRST_CONTACT)
+            explained = every_contact_explained(warehouse, opened.ledger.counts(LANE), first)
         held = f"The volume guard holds the plan: {sent.held}" if sent.held else ""
         going = lane_goes(opened.ledger, LANE, held)
     return dg.MaterializeResult(

@@ -27,6 +27,7 @@ Row = dict[str, Any]
 _ALSO_INDEXED = {
     "despatch": ("order_number",),
     "customer_return": ("order_number",),
+    "credit_note": ("order_number",),
     "credit_note_line": ("order_number",),
 }
 FLAVOURS: dict[FlavourName, Flavour] = {"contract": CONTRACT, "openedge": OPENEDGE}
