@@ -146,6 +146,14 @@ _CATALOGUE = [
         "Returns and credits fit the sale again.",
     ),
     Kind(
+        "credit-undated",
+        Owner.FINANCE,
+        Severity.ERROR,
+        "A credit note is finalised and has no date, so it belongs to no day and no period.",
+        "Enter the date on which it was finalised in Prima. Until then it is in no figure, nor in Emarsys.",
+        "The credit note has its date, or is no longer finalised.",
+    ),
+    Kind(
         "missing-rate",
         Owner.FINANCE,
         Severity.ERROR,
@@ -226,6 +234,23 @@ _CATALOGUE = [
         "Order ids would change or fail where Emarsys keeps them as integers (attribution): letters, leading zeros.",
         "If attribution is used, choose `emarsys.sales.order_id` so that ids are whole numbers.",
         "Every order id is a whole number.",
+    ),
+    Kind(
+        "sales-unexplained",
+        Owner.DATA,
+        Severity.ERROR,
+        "Prima's books, added up straight from its tables, differ from what was computed of an order or credit note.",
+        "Run the nightly truth, which computes everything again. If it stays, report the record to the engineers.",
+        "Both agree.",
+    ),
+    Kind(
+        "closed-period-changed",
+        Owner.FINANCE,
+        Severity.WARNING,
+        "Something was posted into a period after it was closed, or changed in it. Its figures stay as they were; the "
+        "difference counts as a late adjustment of the open period.",
+        "Look at the records in the finance report; run `prima-emarsys accept NUMBER` if they are right.",
+        "The period that it counts in is closed, or the period is as it was.",
     ),
     Kind(
         "lane-stopped",

@@ -26,6 +26,7 @@ from prima_emarsys.prima.mirror import Landing, Mirror, Reader
 from prima_emarsys.prima.sql import SqlReader
 from prima_emarsys.prima.webservice import Access, ParkedFile, WebServiceReader
 from prima_emarsys.proof.contacts import ContactsProof, prove_contacts
+from prima_emarsys.proof.sales import SalesProof, prove_sales
 from prima_emarsys.rules.contacts import Field, site_fields
 from prima_emarsys.settings import Settings, SettingsError
 from prima_emarsys.site import EventKind, EventMap
@@ -35,8 +36,16 @@ from prima_emarsys.steps.contacts import ContactCounts, compose_contacts
 from prima_emarsys.steps.events import Collector
 from prima_emarsys.steps.persons import PersonsCounts, resolve_persons
 from prima_emarsys.steps.predictions import PredictionCounts, predict_value
-from prima_emarsys.steps.sales import SalesCounts, book_sales
-from prima_emarsys.steps.sales_data import LinesCounts, SalesSent, compose_sales, plan_sales, send_sales
+from prima_emarsys.steps.sales import SalesCounts, book_sales, books_of
+from prima_emarsys.steps.sales_data import (
+    LinesCounts,
+    SalesSent,
+    account_currency,
+    compose_sales,
+    orders_behind,
+    plan_sales,
+    send_sales,
+)
 from prima_emarsys.steps.sending import ContactSender, Sent, send_contacts
 from prima_emarsys.steps.triggering import ExternalEvents
 from prima_emarsys.sync.deliver import Policy
@@ -383,6 +392,22 @@ class Project:
         with self.warehouse() as warehouse:
             proof = prove_contacts(warehouse, self.ledger, held, self.route, personal)
         self._observe("proof/contacts", proof.findings)
+        return proof
+
+    def prove_sales(self) -> SalesProof:
+        """Compare Prima's books with what Emarsys accepted, and freeze the periods that Prima has closed."""
+        settings = self.site.emarsys.sales
+        with self.warehouse() as warehouse:
+            proof = prove_sales(
+                warehouse,
+                self.ledger,
+                books_of(Mirror(warehouse)),
+                settings,
+                account_currency(warehouse, settings),
+                self.settings.today,
+                behind=lambda: orders_behind(warehouse),
+            )
+        self._observe("proof/sales", proof.findings)
         return proof
 
     def _observe(self, scope: str, findings: list[Finding]) -> None:

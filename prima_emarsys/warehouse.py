@@ -164,16 +164,20 @@ class Warehouse:
         with self._presented(expression) as source:
             return self._backend.to_pyarrow(source)
 
-    def batches(self, expression: ir.Table, rows: int = 50_000) -> Iterator[pa.Table]:
+    def batches(self, expression: ir.Table, rows: int = 50_000, *, order: Sequence[str] = ()) -> Iterator[pa.Table]:
         """The result in parts of `rows` rows, so that memory is bounded; the warehouse may be written in between.
+
+        With `order`, the parts and the rows in them follow these columns.
 
         The result is computed once and numbered: a cursor would not outlive the next statement on its connection, and
         Ibis 12 streams through a call that DuckDB 2 has dropped.
         """
-        with self.settled(expression.mutate(_place=ibis.row_number())) as numbered:
+        number = ibis.row_number().over(order_by=[expression[name] for name in order])
+        with self.settled(expression.mutate(_place=number)) as numbered:
             place: ir.IntegerColumn = numbered["_place"]  # pyright: ignore[reportAssignmentType]
             for first in range(0, self.count(numbered), rows):
-                yield self.read(numbered.filter(place >= first, place < first + rows).drop("_place"))
+                part = numbered.filter(place >= first, place < first + rows)
+                yield self.read((part.order_by("_place") if order else part).drop("_place"))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

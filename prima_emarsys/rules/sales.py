@@ -36,6 +36,10 @@ _ONE = ibis.literal(Decimal(1), type="decimal(18,8)")
 _AMOUNTS = ("value_incl_vat", "value_excl_vat", "base_incl_vat", "base_excl_vat", "base_discount")
 _NOTHING = ibis.literal(Decimal(0), type="decimal(18,2)")
 
+CREDIT_UNDATED = "credit-undated"
+"""The rule that keeps a finalised credit note without a date out: no day's figures could hold it. A return that it
+would settle counts on."""
+
 
 @dataclass(frozen=True)
 class Books:
@@ -68,14 +72,15 @@ def sku_id(table: ir.Table) -> ir.StringValue:
     return whole.re_replace("_+$", "")
 
 
-def _rate(currency: ir.StringValue, base_currency: ir.StringValue, rate: ir.DecimalValue) -> ir.DecimalValue:
+def exchange_rate(currency: ir.StringValue, base_currency: ir.StringValue, rate: ir.DecimalValue) -> ir.DecimalValue:
+    """Base currency for one unit of `currency`, by the rate on the document; null if it carries none."""
     return (currency == base_currency).ifelse(_ONE, rate)
 
 
 def priced_orders(books: Books, rules: SalesRules) -> ir.Table:
     """Order headers with what their rows share: order_key, account, rate (null if missing), excluded, ordered_on …"""
     orders = books.orders.left_join(books.companies, "company")
-    rate = _rate(orders.currency, orders.base_currency, orders.exchange_rate)
+    rate = exchange_rate(orders.currency, orders.base_currency, orders.exchange_rate)
     return orders.select(
         order_key=order_key(orders.company, orders.order_number),
         company=orders.company,
@@ -324,7 +329,12 @@ def _settled(finalised: ir.Table, lines: ir.Table, returned: ir.Table) -> ir.Tab
     return joined.mutate(
         start=(joined.first + ibis.least(joined.until - joined.units, room)).cast("int64"),
         end=(joined.first + ibis.least(joined.until, room)).cast("int64"),
+        excluded=ibis.coalesce(joined.excluded, _undated(joined)),
     ).filter(ibis._.end > ibis._.start)
+
+
+def _undated(credits: ir.Table) -> ir.StringValue:
+    return credits.finalised_on.isnull().ifelse(CREDIT_UNDATED, ibis.null("string"))
 
 
 def _credits(finalised: ir.Table, companies: ir.Table, orders: ir.Table, lines: ir.Table) -> ir.Table:
@@ -345,7 +355,7 @@ def _credits(finalised: ir.Table, companies: ir.Table, orders: ir.Table, lines: 
         .left_join(known, ibis._.named_key == known.known_key)
         .left_join(skus, ibis._.line_key == skus.sku_line)
     )
-    rate = _rate(joined.currency, joined.base_currency, joined.exchange_rate)
+    rate = exchange_rate(joined.currency, joined.base_currency, joined.exchange_rate)
     is_charge = joined.charge_code.nullif("").notnull()
     is_goods = joined["product"].nullif("").notnull()
     own_key = credit_key(joined.company, joined.credit_number)
@@ -376,7 +386,7 @@ def _credits(finalised: ir.Table, companies: ir.Table, orders: ir.Table, lines: 
             (joined.line_excluded.notnull(), joined.line_excluded),
             (joined.for_order.notnull() & joined.known_key.isnull(), "order-unknown"),
             (rate.isnull(), "missing-rate"),
-            else_=ibis.null("string"),
+            else_=_undated(joined),
         ),
     )
 

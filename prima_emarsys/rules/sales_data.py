@@ -53,7 +53,7 @@ def sales_lines(
         .select("account", "internal", "person_key", "rule", known=ibis.literal(True))
     )
     lines = happened.left_join(owners, "account").inner_join(worth, "order_key")
-    rate = _rate(lines.base_currency, settings, currency)
+    rate = account_rate(lines.base_currency, settings, currency)
     item = _item(lines, settings)
     money = {
         "gross": in_base(lines.base_incl_vat, rate),
@@ -103,7 +103,7 @@ def _is_money(lines: ir.Table) -> ir.BooleanValue:
     return lines.nature.isin([CHARGE, GOODWILL])
 
 
-def _rate(base_currency: ir.StringValue, settings: SalesData, currency: str) -> ir.DecimalValue:
+def account_rate(base_currency: ir.StringValue, settings: SalesData, currency: str) -> ir.DecimalValue:
     """The account's currency for one unit of the books' currency; null where the site file gives none."""
     given = [(base_currency == code, ibis.literal(rate, type="decimal(18,8)")) for code, rate in settings.rates.items()]
     return ibis.cases((base_currency == currency, _ONE), *given, else_=ibis.null("decimal(18,8)"))

@@ -13,6 +13,8 @@ from prima_emarsys.prima.mirror import Mirror
 from prima_emarsys.rules.identity import Settle
 from prima_emarsys.rules.sales import (
     COLUMNS,
+    CREDIT,
+    CREDIT_UNDATED,
     Books,
     credit_key,
     order_key,
@@ -46,7 +48,8 @@ class SalesCounts:
     findings: list[Finding] = field(default_factory=list, repr=False)
 
 
-def _books(mirror: Mirror) -> Books:
+def books_of(mirror: Mirror) -> Books:
+    """The books as the mirror has them."""
     return Books(
         companies=mirror.live("company"),
         orders=mirror.live("sales_order"),
@@ -67,7 +70,7 @@ def book_sales(warehouse: Warehouse, rules: SalesRules, *, whole: bool = False) 
     if warehouse.has("core.sales") and set(warehouse.table("core.sales").columns) != set(COLUMNS):
         cursor = None  # written by other software
     load = mirror.latest_load()
-    books = _books(mirror)
+    books = books_of(mirror)
     counts = SalesCounts(whole=cursor is None)
     persons = warehouse.table("core.persons").select("account", "person_key")
 
@@ -114,6 +117,14 @@ def book_sales(warehouse: Warehouse, rules: SalesRules, *, whole: bool = False) 
     _count(warehouse, counts)
     counts.findings = _findings(warehouse, books)
     return counts
+
+
+def unbooked(warehouse: Warehouse) -> ir.Table:
+    """Orders (order_key) that have changed in the mirror since they were booked."""
+    mirror, cursor = Mirror(warehouse), Progress(warehouse).cursor("sales")
+    books = books_of(mirror)
+    credit_orders = _credit_orders(books.credit_lines, books.credits)
+    return _affected(mirror, credit_orders, warehouse.table("core.sales"), cursor.at if cursor else 0)
 
 
 def _credit_orders(lines: ir.Table, notes: ir.Table) -> ir.Table:
@@ -221,4 +232,8 @@ def _findings(warehouse: Warehouse, books: Books) -> list[Finding]:
     for row in warehouse.read(unrated.agg(money=ibis._.value_incl_vat.sum()).order_by("order_key")).to_pylist():
         detail = f"has no rate from {row['currency']}"
         found.append(Finding("missing-rate", f"order|{row['order_key']}", detail, None, row["money"], row["currency"]))
+    undated = ledger.filter(ledger.excluded == CREDIT_UNDATED, ledger.kind == CREDIT).group_by(["document", "currency"])
+    for row in warehouse.read(undated.agg(money=-ibis._.value_incl_vat.sum()).order_by("document")).to_pylist():
+        record, detail = f"credit|{row['document']}", "is finalised and has no date"
+        found.append(Finding("credit-undated", record, detail, None, row["money"], row["currency"]))
     return found

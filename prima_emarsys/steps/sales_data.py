@@ -19,6 +19,7 @@ from prima_emarsys.settings import SettingsError
 from prima_emarsys.site import SalesData
 from prima_emarsys.steps.contacts import EXCLUDED
 from prima_emarsys.steps.progress import Progress
+from prima_emarsys.steps.sales import unbooked
 from prima_emarsys.sync import guard, lanes
 from prima_emarsys.sync.exceptions import open_exceptions
 from prima_emarsys.sync.ledger import Ledger
@@ -93,6 +94,15 @@ def compose_sales(warehouse: Warehouse, settings: SalesData, *, whole: bool = Fa
     counts = LinesCounts(whole=cursor is None, composed=warehouse.count(made))
     _count(warehouse, counts)
     return counts
+
+
+def orders_behind(warehouse: Warehouse) -> ir.Table:
+    """Orders (order_key) of which the mirror, or the persons, say more than the lines do yet."""
+    progress, books = Progress(warehouse), warehouse.table("core.sales")
+    cursor = progress.cursor(STEP)
+    touched = progress.touched_since(cursor.at if cursor else 0)
+    accounts = warehouse.table("core.persons").semi_join(touched, "person_key").select("account")
+    return unbooked(warehouse).union(books.semi_join(accounts, "account").select("order_key"), distinct=True)
 
 
 def _affected(warehouse: Warehouse, touched: ir.Table) -> ir.Table:

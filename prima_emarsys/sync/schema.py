@@ -421,6 +421,33 @@ source_cursor = sa.Table(
 )
 """How far Prima was read by those who write what they read into the ledger."""
 
+closed_period = sa.Table(
+    "closed_period",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("company", sa.Text, nullable=False, doc="Company of the books."),
+    sa.Column("period", sa.Text, nullable=False, doc="Period, such as 2026-10."),
+    sa.Column("clock", sa.Text, nullable=False, doc="`ordered` (marketing's) or `posted` (finance's)."),
+    sa.Column("version", sa.Integer, nullable=False, doc="1, and one more each time that Prima closed it again."),
+    sa.Column("starts_on", sa.Date, nullable=False, doc="First day."),
+    sa.Column("ends_on", sa.Date, nullable=False, doc="Last day."),
+    sa.Column("closed_at", Utc, doc="When finance closed it in Prima, if Prima says so."),
+    sa.Column("frozen_at", Utc, nullable=False, doc="When its figures were frozen here."),
+    sa.Column("currency", sa.Text, nullable=False, doc="The company's base currency."),
+    sa.Column("net", Minor(2), nullable=False, doc="Orders less refunds, with VAT, late adjustments included."),
+    sa.Column("late", Minor(2), nullable=False, doc="What of it are late adjustments of earlier periods."),
+    sa.Column("figures", sa.Text, nullable=False, doc="JSON: sums by period of origin, channel and order currency."),
+    sa.Column("digest", sa.Text, nullable=False, doc="SHA-256 of the content."),
+    sa.Column("content", sa.LargeBinary, nullable=False, doc="Its documents (CSV, by gzip): what the figures sum."),
+    sa.Column("reopened_at", Utc, doc="Set: Prima opened the period again, and this version no longer counts."),
+    sa.Column("signed_by", sa.Text, doc="Who signed the figures off."),
+    sa.Column("signed_at", Utc, doc="When."),
+    sa.Column("note", sa.Text, doc="What they said."),
+    sa.UniqueConstraint("company", "period", "clock", "version"),
+    info=_kept(Retention("Seven years, as the books themselves.", days=2557, since="frozen_at")),
+)
+"""One row an accounting period that Prima closed, on one clock: its figures as they were, and who signed them off."""
+
 meta = sa.Table(
     "meta",
     metadata,

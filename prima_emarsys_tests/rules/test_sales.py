@@ -199,6 +199,20 @@ def test_only_a_finalised_credit_counts_and_until_then_the_return_stands_for_it(
     assert net(rows, "1-O") == D("40.00")
 
 
+def test_a_credit_without_a_date_is_kept_out_by_rule_and_the_return_counts_on(warehouse: Warehouse) -> None:
+    given = _return_and_credit(date(2026, 4, 1), date(2026, 4, 9)) | {
+        "credit_note": [{"credit_number": "K", "order_number": "O", "finalised_at": None}]
+    }
+    rows = booked(warehouse, **given)
+    assert {row["kind"]: row["excluded"] for row in rows} == {
+        "sale": None,
+        "return": None,
+        "return-credited": "credit-undated",
+        "credit": "credit-undated",
+    }
+    assert net(rows, "1-O") == D("40.00")
+
+
 def test_a_credit_of_another_amount_than_the_return_settles_the_return_wholly(warehouse: Warehouse) -> None:
     given = _return_and_credit(date(2026, 4, 1), date(2026, 4, 9))
     given["credit_note_line"][0] |= {"value_incl_vat": D("35.00"), "value_excl_vat": D("29.1667")}
