@@ -7,6 +7,7 @@ question; the doctor looks at our own books.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,10 +21,12 @@ from prima_emarsys.sync import lanes, sales_files, schema
 from prima_emarsys.sync.database import wal_is_safe
 from prima_emarsys.sync.ledger import IS_FILTERED, IS_IN_DOUBT, IS_LEASED, IS_QUARANTINED, IS_SETTLED, Ledger
 from prima_emarsys.sync.outbox import CANCELLED, HELD, QUARANTINED, SENDING, SENT, WITHHELD
+from prima_emarsys.sync.periods import CLOCKS, figures_of, net_and_late, unpacked
 from prima_emarsys.sync.retention import outdated
 
 record = schema.sync_record
 event = schema.outbox
+closed_period = schema.closed_period
 
 LATE = timedelta(minutes=15)
 """How long a lease may have ended before somebody should have taken its records back."""
@@ -48,6 +51,7 @@ def examine(ledger: Ledger, source_counts: Mapping[str, int] | None = None) -> l
             *_events(connection, ledger),
             *_conservation(connection, ledger, source_counts or {}),
             *_sales(connection, ledger),
+            *_periods(connection),
             *_sizes(connection, ledger),
         ]
 
@@ -177,6 +181,39 @@ def _sales(connection: Connection, ledger: Ledger) -> Iterator[Check]:
     unknown = sa.select(sa.func.count(), sa.func.sum(file.c.value)).where(file.c.state == sales_files.UNKNOWN)
     number, value = connection.execute(unknown).one()
     yield Check("files of unknown fate are known as such", True, f"{number:,} files worth {value or 0}")
+
+
+PERIODS_LOOKED_AT = 48
+"""Closed periods on a clock, the latest ones, whose documents are hashed again."""
+
+
+def _periods(connection: Connection) -> Iterator[Check]:
+    """Closed accounting periods: their figures, the documents behind them, and who signed."""
+    names = [name for name in closed_period.c if name is not closed_period.c.content]
+    periods = connection.execute(sa.select(*names).order_by(closed_period.c.id.desc())).all()
+    content = sa.select(closed_period.c.content)
+    unequal, changed, unsigned = [], [], []
+    for place, one in enumerate(periods):
+        net, late = net_and_late(one.period, figures_of(one.figures))
+        if (net, late) != (one.net, one.late):
+            unequal.append(one)
+        if (one.signed_by is None) != (one.signed_at is None):
+            unsigned.append(one)
+        if place < PERIODS_LOOKED_AT:
+            packed = connection.execute(content.where(closed_period.c.id == one.id)).scalar_one()
+            if unpacked(packed, one.digest) is None:
+                changed.append(one)
+    counting = Counter((one.company, one.period) for one in periods if one.reopened_at is None)
+    halves = [key for key, number in counting.items() if number != len(CLOCKS)]
+    found = {
+        "a closed period's net is what its figures sum to": [(one.company, one.period) for one in unequal],
+        "a closed period's documents are as frozen": [(one.company, one.period) for one in changed],
+        "a closed period counts once, on both clocks": halves,
+        "who signed a period off has a name and a time": [(one.company, one.period) for one in unsigned],
+    }
+    for name, keys in found.items():
+        listed = ", ".join(f"{period} of company {company}" for company, period in keys[:5])
+        yield Check(name, not keys, listed or "no period breaks it")
 
 
 def _conservation(connection: Connection, ledger: Ledger, source_counts: Mapping[str, int]) -> Iterator[Check]:

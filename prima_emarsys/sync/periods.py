@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -79,8 +80,19 @@ class ClosedPeriod:
     @cached_property
     def sums(self) -> tuple[Figure, ...]:
         """The figures."""
-        money = ("value", "base")
-        return tuple(Figure(**one | {name: Decimal(one[name]) for name in money}) for one in json.loads(self.figures))
+        return figures_of(self.figures)
+
+
+def figures_of(text: str) -> tuple[Figure, ...]:
+    """The figures as they are stored."""
+    money = ("value", "base")
+    return tuple(Figure(**one | {name: Decimal(one[name]) for name in money}) for one in json.loads(text))
+
+
+def net_and_late(period: str, figures: Sequence[Figure]) -> tuple[Decimal, Decimal]:
+    """What was booked in a period, and what of it are adjustments of other ones."""
+    zero = Decimal("0.00")
+    return sum((one.base for one in figures), zero), sum((one.base for one in figures if one.origin != period), zero)
 
 
 _COLUMNS = [table.c[name] for name in ClosedPeriod.__dataclass_fields__]
@@ -107,9 +119,13 @@ class Periods:
         return self._ledger.read(lambda c: [ClosedPeriod(**row._asdict()) for row in c.execute(select)])
 
     def content(self, period: ClosedPeriod) -> bytes:
-        """The CSV of its documents."""
+        """The CSV of its documents. Raises ValueError if it is not what was frozen."""
         select = sa.select(table.c.content).where(table.c.id == period.id)
-        return gzip.decompress(self._ledger.read(lambda connection: connection.execute(select).scalar_one()))
+        packed = self._ledger.read(lambda connection: connection.execute(select).scalar_one())
+        content = unpacked(packed, period.digest)
+        if content is None:
+            raise ValueError(f"the documents of period {period.period} of company {period.company} were changed")
+        return content
 
     def freeze(
         self,
@@ -126,6 +142,7 @@ class Periods:
         """Write down a period that Prima closed. `content` is the CSV by gzip, `digest` the SHA-256 of the CSV."""
         mine = sa.and_(table.c.company == company, table.c.period == period, table.c.clock == clock)
         last = sa.select(sa.func.coalesce(sa.func.max(table.c.version), 0)).where(mine)
+        net, late = net_and_late(period, figures)
         values: dict[str, Any] = {
             "company": company,
             "period": period,
@@ -135,8 +152,8 @@ class Periods:
             "closed_at": closed_at,
             "frozen_at": self._ledger.clock(),
             "currency": currency,
-            "net": sum((one.base for one in figures), Decimal("0.00")),
-            "late": sum((one.base for one in figures if one.origin != period), Decimal("0.00")),
+            "net": net,
+            "late": late,
             "figures": json.dumps([vars(one) for one in figures], default=str),
             "digest": digest,
             "content": content,
@@ -177,6 +194,15 @@ class Periods:
             return [ClosedPeriod(**row._asdict()) for row in connection.execute(found)]
 
         return self._ledger.write(work)
+
+
+def unpacked(content: bytes, digest: str) -> bytes | None:
+    """A period's CSV, or None if it is not the one of this digest."""
+    try:
+        text = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error):
+        return None
+    return text if digest_of(text) == digest else None
 
 
 def digest_of(content: bytes) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import gzip
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -16,8 +17,9 @@ from prima_emarsys.sync.deliver import deliver
 from prima_emarsys.sync.doctor import examine
 from prima_emarsys.sync.exceptions import observe
 from prima_emarsys.sync.ledger import Ledger
+from prima_emarsys.sync.periods import CLOCKS, POSTED, Figure, Periods, digest_of
 from prima_emarsys.sync.sales_files import SalesFiles
-from prima_emarsys.sync.schema import audit, delivery_call, exception, sync_record
+from prima_emarsys.sync.schema import audit, closed_period, delivery_call, exception, sync_record
 from prima_emarsys.sync.schema import sales_file as sales_file_table
 from prima_emarsys.sync.schema import sales_line as sales_line_table
 from prima_emarsys_tests.sync.conftest import MovedClock
@@ -86,10 +88,11 @@ def test_old_rows_are_removed_by_their_tables_rule_and_no_others(ledger: Ledger,
     observe(ledger, "s", [old, Finding("bad-email", "100-C2", "")])
     observe(ledger, "s", [Finding("bad-email", "100-C2", "")])
     clock.sleep(timedelta(days=29).total_seconds())
-    assert retention.apply(ledger) == {"audit": 0, "delivery_call": 0, "exception": 0, "outbox": 0}
+    none = dict.fromkeys(("audit", "closed_period", "delivery_call", "exception", "outbox"), 0)
+    assert retention.apply(ledger) == none
     clock.sleep(timedelta(days=372).total_seconds())
     assert {"delivery_call is bounded"} <= set(broken(ledger))
-    assert retention.apply(ledger) == {"audit": 0, "delivery_call": 1, "exception": 1, "outbox": 0}
+    assert retention.apply(ledger) == none | {"delivery_call": 1, "exception": 1}
     left = ledger.read(
         lambda c: [c.scalar(sa.select(sa.func.count()).select_from(t)) for t in (audit, delivery_call, exception)]
     )
@@ -134,3 +137,45 @@ def test_sound_books_of_sales_data_pass_and_say_what_is_unknown(sold: Ledger) ->
 def test_each_broken_promise_about_sales_data_is_found(sold: Ledger, damage: sa.UpdateBase, finding: str) -> None:
     sold.write(lambda c: c.execute(damage))
     assert any(name.startswith(finding) for name in broken(sold))
+
+
+# -- closed periods --------------------------------------------------------------------------------------------------
+
+_DOCUMENTS = b"origin,record,base_incl_vat\n2026-09,1-100,100.00\n2026-08,1-90,-5.00\n"
+
+
+@pytest.fixture
+def closed(ledger: Ledger) -> Ledger:
+    """A ledger with a closed period, on both clocks."""
+    figures = [
+        Figure("2026-09", "WEB", "GBP", 1, Decimal("100.0000"), Decimal("100.00")),
+        Figure("2026-08", "WEB", "GBP", 1, Decimal("-5.0000"), Decimal("-5.00")),
+    ]
+    days = (date(2026, 9, 1), date(2026, 9, 30))
+    content, digest = gzip.compress(_DOCUMENTS), digest_of(_DOCUMENTS)
+    for clock in CLOCKS:
+        Periods(ledger).freeze("1", "2026-09", clock, days, None, "GBP", figures, content, digest)
+    Periods(ledger).sign("1", "2026-09", "Ann", "ties")
+    return ledger
+
+
+def test_a_closed_period_that_is_as_it_was_frozen_passes(closed: Ledger) -> None:
+    assert broken(closed) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "finding"),
+    [
+        ({"net": Decimal("96.00")}, "a closed period's net is what its figures sum to"),
+        ({"late": Decimal("0.00")}, "a closed period's net is what its figures sum to"),
+        ({"content": gzip.compress(_DOCUMENTS + b"2026-09,1-101,1.00\n")}, "a closed period's documents are as frozen"),
+        ({"content": b"no gzip"}, "a closed period's documents are as frozen"),
+        ({"digest": "0" * 64}, "a closed period's documents are as frozen"),
+        ({"signed_by": None}, "who signed a period off has a name and a time"),
+        ({"reopened_at": datetime(2026, 10, 1, tzinfo=UTC)}, "a closed period counts once, on both clocks"),
+    ],
+)
+def test_a_closed_period_that_was_tampered_with_is_found(closed: Ledger, damage: dict[str, Any], finding: str) -> None:
+    one = sa.update(closed_period).where(closed_period.c.clock == POSTED)
+    closed.write(lambda c: c.execute(one.values(damage)))
+    assert finding in broken(closed)
