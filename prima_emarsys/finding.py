@@ -342,6 +342,32 @@ _CATALOGUE = [
         "The request is released and answered, or has changed.",
     ),
     Kind(
+        "stock-refused",
+        Owner.DATA,
+        Severity.ERROR,
+        "A snapshot of stock is not to be believed (far too short, of another company, or older than the last one), so "
+        "nothing was changed: stock stays as the last good one said.",
+        "Look at Prima and its web service; the next good snapshot goes through by itself. If the range has really "
+        "shrunk so much, `prima-emarsys release stock`.",
+        "A good snapshot comes, or this one is released.",
+    ),
+    Kind(
+        "stock-owed",
+        Owner.MARKETING,
+        Severity.WARNING,
+        "More of a SKU is promised or held than there is, or its quantity is below 0. It counts as 0.",
+        "Correct stock or allocations in Prima.",
+        "The quantity is 0 or more.",
+    ),
+    Kind(
+        "stock-absurd",
+        Owner.MARKETING,
+        Severity.WARNING,
+        "A quantity is so large that it is probably a mistake. It is sent as it is.",
+        "Correct it in Prima, or raise `stock.absurd` in the site file.",
+        "The quantity is below the limit.",
+    ),
+    Kind(
         "short-read",
         Owner.DATA,
         Severity.ERROR,

@@ -5,7 +5,7 @@ Here belongs how parts are connected for a site; what they do stands in their ro
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -13,7 +13,7 @@ from typing import cast
 
 import stamina.instrumentation
 
-from prima_emarsys.contract import Entity, entities_of
+from prima_emarsys.contract import ENTITIES, Entity, entities_of
 from prima_emarsys.emarsys.auth import OAuthClient, WsseUser
 from prima_emarsys.emarsys.contacts import Contacts
 from prima_emarsys.emarsys.events import Events
@@ -48,6 +48,7 @@ from prima_emarsys.steps.sales_data import (
 )
 from prima_emarsys.steps.sending import ContactSender, Sent, send_contacts
 from prima_emarsys.steps.triggering import ExternalEvents
+from prima_emarsys.steps.stock import StockCounts, ask_service, look_at_mirror, take_snapshot
 from prima_emarsys.sync.deliver import Policy
 from prima_emarsys.sync.drain import Drained, drain
 from prima_emarsys.sync.exceptions import observe
@@ -66,6 +67,8 @@ stamina.instrumentation.set_on_retry_hooks([])
 
 _EVENT_GRACE_SECONDS = 2.0
 """Wait before an event is sent again whose reply was lost. A late write does no harm: its id is processed once."""
+STOCK_TABLES = (ENTITIES["warehouse"], ENTITIES["stock"])
+"""What SQL reads of stock."""
 
 
 class Project:
@@ -264,18 +267,20 @@ class Project:
 
     def read(self, subject: str, *, sweep: bool = False) -> list[Landing]:
         """Bring the mirror of one subject (`customers`, `orders`, `returns` …) up to date with Prima."""
-        landings = []
         with self.warehouse() as warehouse:
-            mirror = Mirror(warehouse)
-            for entity in entities_of(subject):
-                reader = self.reader_of(entity)
-                # The web service tells no changes: every read is a whole one, and only a sweep sees what is gone.
-                whole = sweep or reader is not self.prima
-                landings.append(
-                    mirror.land(reader, entity.name, sweep=whole, short_share=self.site.prima.short_read_share)
-                )
+            landings = self._land(warehouse, entities_of(subject), sweep=sweep)
         self._observe(f"prima/{subject}", [finding for landing in landings for finding in landing.findings])
         return landings
+
+    def stock(self, *, sweep: bool = False) -> StockCounts:
+        """Take a snapshot of what can be sold, by the web service or by SQL, and believe it or refuse it."""
+        now, reader = self.ledger.clock(), self.reader_of(ENTITIES["available_stock"])
+        asked = ask_service(reader, now) if reader is not self.prima else None
+        with self.warehouse() as warehouse:
+            sighting = asked or look_at_mirror(warehouse, self._land(warehouse, STOCK_TABLES, sweep=sweep), now)
+            counts = take_snapshot(warehouse, self.ledger, sighting, self.site.stock, now)
+        self._observe("prima/stock", counts.findings)
+        return counts
 
     def persons(self, *, whole: bool = False) -> PersonsCounts:
         """Bring `core/persons` up to date."""
@@ -409,6 +414,16 @@ class Project:
             )
         self._observe("proof/sales", proof.findings)
         return proof
+
+    def _land(self, warehouse: Warehouse, entities: Iterable[Entity], *, sweep: bool) -> list[Landing]:
+        landings = []
+        for entity in entities:
+            reader = self.reader_of(entity)
+            # The web service tells no changes: every read is a whole one, and only a sweep sees what is gone.
+            whole = sweep or reader is not self.prima
+            share = self.site.prima.short_read_share
+            landings.append(Mirror(warehouse).land(reader, entity.name, sweep=whole, short_share=share))
+        return landings
 
     def _observe(self, scope: str, findings: list[Finding]) -> None:
         owners = self.site.owners

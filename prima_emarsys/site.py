@@ -277,6 +277,38 @@ class SalesRules(_Model):
     excluded_products: list[str] = Field(default=[], description="Style codes that are no merchandise (vouchers …)")
 
 
+class StockRules(_Model):
+    """When a snapshot of stock is believed, and when a SKU counts as available."""
+
+    missing_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.20, description="A snapshot that lacks more than this share of a company's SKUs is refused"
+    )
+    vanished_after: Annotated[int, Field(ge=1)] = Field(
+        default=3, description="Good snapshots in a row that lack a SKU before it counts as out"
+    )
+    back_at: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="Units from which a SKU that was out is available again"
+    )
+    out_at: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Units at or below which a SKU is out; between this and `back_at` it stays what it was"
+    )
+    absurd: Annotated[int, Field(ge=1)] = Field(
+        default=100_000, description="A quantity above this is reported: it is probably a mistake"
+    )
+    snapshots_kept: Annotated[int, Field(ge=2, le=10_000)] = Field(
+        default=500, description="Snapshots whose counts and moves are kept"
+    )
+    reread_seconds: Annotated[int, Field(ge=10)] = Field(
+        default=900, description="The stock sensor reads stock again after this, also where Prima tells no change"
+    )
+
+    @model_validator(mode="after")
+    def _limits_follow(self) -> StockRules:
+        if self.out_at >= self.back_at:
+            raise ValueError("back_at must be above out_at")
+        return self
+
+
 class FixedThresholds(_Model):
     """RFM by fixed limits, as Emarsys's own scores are. Four rising limits make five scores."""
 
@@ -444,6 +476,7 @@ class Site(_Model):
     identity: IdentityRules = IdentityRules()
     sales: SalesRules = SalesRules()
     attributes: AttributeRules = AttributeRules()
+    stock: StockRules = StockRules()
     emarsys: EmarsysMap = EmarsysMap()
     owners: dict[str, Owner] = Field(default={}, description="kind of exception → owner, where it differs")
 

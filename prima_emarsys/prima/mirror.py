@@ -195,7 +195,7 @@ class Mirror:
         seen = self._warehouse.table(f"mirror.seen_{entity.name}")
         quarantine = self._warehouse.table("mirror.quarantine").filter(ibis._.entity == entity.name)
         refused = quarantine.filter(quarantine.load == load).select("record")
-        unseen = live.anti_join(seen, list(entity.key)).mutate(record=_record(entity, live))
+        unseen = live.anti_join(seen, list(entity.key)).mutate(record=record_of(entity, live))
         missing = self._warehouse.settle(unseen.anti_join(refused, "record").drop("record"))
         total, gone = self._warehouse.count(live), self._warehouse.count(missing)
         if gone > short_share * total and total >= _SMALLEST_GUARDED:
@@ -228,7 +228,7 @@ def _differing(incoming: ir.Table, before: ir.Table, load: int) -> ir.Table:
     return incoming.difference(same).mutate(load=ibis.literal(load), gone=False)
 
 
-def _record(entity: Entity, table: ir.Table) -> ir.StringValue:
+def record_of(entity: Entity, table: ir.Table) -> ir.StringValue:
     """The business key as findings write it: `entity|company|code`."""
     parts = [ibis.literal(entity.name), *(table[column].cast("string") for column in entity.key)]
     return ibis.literal("|").join(parts)

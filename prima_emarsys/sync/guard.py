@@ -62,7 +62,14 @@ def check(ledger: Ledger, lane: str, planned: Volume, limits: Limits = Limits())
 
     A held plan is on the list of exceptions until it is released, or small again.
     """
-    reason = _unusual(planned, limits)
+    return hold(ledger, lane, planned, _unusual(planned, limits))
+
+
+def hold(ledger: Ledger, lane: str, planned: Volume, reason: str | None, *, kind: str = "plan-held") -> Released | Held:
+    """The same where the caller knows better what is unusual: `reason`, or None if nothing is.
+
+    `kind` is the exception that its owner reads.
+    """
 
     def work(connection: Connection) -> Released | Held:
         know_lane(connection, lane)
@@ -76,7 +83,7 @@ def check(ledger: Ledger, lane: str, planned: Volume, limits: Limits = Limits())
         return verdict
 
     verdict = ledger.write(work)
-    held = [Finding("plan-held", lane, verdict.reason)] if isinstance(verdict, Held) else []
+    held = [Finding(kind, lane, verdict.reason)] if isinstance(verdict, Held) else []
     observe(ledger, f"guard/{lane}", held)
     return verdict
 

@@ -15,7 +15,7 @@ from prima_emarsys_tests.rules.conftest import warehouse
 
 __all__ = ["warehouse"]
 
-_HASH_KEY = b"a key for tests, 32 bytes long .."
+HASH_KEY = b"a key for tests, 32 bytes long .."
 
 
 class TickingClock:
@@ -33,7 +33,7 @@ class TickingClock:
 def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """File of a ledger that nobody has used; copies of it are quicker than new ones."""
     path = tmp_path_factory.mktemp("ledger") / "empty.db"
-    Ledger.open(f"sqlite:///{path}", _HASH_KEY).close()
+    Ledger.open(f"sqlite:///{path}", HASH_KEY).close()
     return path
 
 
@@ -46,7 +46,7 @@ def people_in(empty_ledger: Path, tmp_path: Path) -> Iterator[Callable[..., Peop
     def open_people(name: str, like: str | None = None) -> People:
         path = tmp_path / f"{name}.db"
         shutil.copy(tmp_path / f"{like}.db" if like else empty_ledger, path)
-        opened.append(Ledger.open(f"sqlite:///{path}", _HASH_KEY, clock=clock))
+        opened.append(Ledger.open(f"sqlite:///{path}", HASH_KEY, clock=clock))
         return People(opened[-1])
 
     yield open_people
