@@ -31,6 +31,7 @@ from prima_emarsys.rules.contacts import Field, site_fields
 from prima_emarsys.settings import Settings, SettingsError
 from prima_emarsys.site import EventKind, EventMap
 from prima_emarsys.steps.attributes import AttributeCounts, score_persons
+from prima_emarsys.steps.availability import AvailabilityCounts, update_availability
 from prima_emarsys.steps.buyers import Buyers, FirstContacts
 from prima_emarsys.steps.contacts import ContactCounts, compose_contacts
 from prima_emarsys.steps.events import Collector
@@ -47,8 +48,8 @@ from prima_emarsys.steps.sales_data import (
     send_sales,
 )
 from prima_emarsys.steps.sending import ContactSender, Sent, send_contacts
-from prima_emarsys.steps.triggering import ExternalEvents
 from prima_emarsys.steps.stock import StockCounts, ask_service, look_at_mirror, take_snapshot
+from prima_emarsys.steps.triggering import ExternalEvents
 from prima_emarsys.sync.deliver import Policy
 from prima_emarsys.sync.drain import Drained, drain
 from prima_emarsys.sync.exceptions import observe
@@ -69,6 +70,7 @@ _EVENT_GRACE_SECONDS = 2.0
 """Wait before an event is sent again whose reply was lost. A late write does no harm: its id is processed once."""
 STOCK_TABLES = (ENTITIES["warehouse"], ENTITIES["stock"])
 """What SQL reads of stock."""
+_AVAILABLE = ENTITIES["available_stock"]
 
 
 class Project:
@@ -142,9 +144,10 @@ class Project:
 
     def reader_of(self, entity: Entity) -> Reader:
         """The web service for what it serves, SQL for everything else."""
-        if self.site.prima.webservice is not None and self.webservice.serves(entity):
-            return self.webservice
-        return self.prima
+        return self.webservice if self._is_asked_for(entity) else self.prima
+
+    def _is_asked_for(self, entity: Entity) -> bool:
+        return self.site.prima.webservice is not None and self.webservice.serves(entity)
 
     @cached_property
     def parked_requests(self) -> ParkedFile:
@@ -252,8 +255,11 @@ class Project:
                 self.__dict__.pop(name).close()
 
     def latest_marks(self, subject: str) -> dict[str, str]:
-        """How far Prima itself has got, by entity of the subject."""
-        return {entity.name: str(self.watched_prima.latest(entity) or "") for entity in entities_of(subject)}
+        """How far Prima itself has got, by table of the subject. The web service tells nothing of that."""
+        tables = [entity for entity in entities_of(subject) if not self._is_asked_for(entity)]
+        if subject == "stock":
+            tables = [] if self._is_asked_for(_AVAILABLE) else list(STOCK_TABLES)
+        return {entity.name: str(self.watched_prima.latest(entity) or "") for entity in tables}
 
     def release_request(self, key: str, by: str, note: str) -> bool:
         """Let a parked request of Prima's web service be sent again. Audited. False if none of that key is parked."""
@@ -274,13 +280,18 @@ class Project:
 
     def stock(self, *, sweep: bool = False) -> StockCounts:
         """Take a snapshot of what can be sold, by the web service or by SQL, and believe it or refuse it."""
-        now, reader = self.ledger.clock(), self.reader_of(ENTITIES["available_stock"])
-        asked = ask_service(reader, now) if reader is not self.prima else None
+        now = self.ledger.clock()
+        asked = ask_service(self.webservice, now) if self._is_asked_for(_AVAILABLE) else None
         with self.warehouse() as warehouse:
             sighting = asked or look_at_mirror(warehouse, self._land(warehouse, STOCK_TABLES, sweep=sweep), now)
             counts = take_snapshot(warehouse, self.ledger, sighting, self.site.stock, now)
         self._observe("prima/stock", counts.findings)
         return counts
+
+    def availability(self, *, whole: bool = False) -> AvailabilityCounts:
+        """Bring `core/availability` up to date with the stock that is believed, for the site's day."""
+        with self.warehouse() as warehouse:
+            return update_availability(warehouse, self.site.stock, self.settings.today, whole=whole)
 
     def persons(self, *, whole: bool = False) -> PersonsCounts:
         """Bring `core/persons` up to date."""
@@ -420,7 +431,7 @@ class Project:
         for entity in entities:
             reader = self.reader_of(entity)
             # The web service tells no changes: every read is a whole one, and only a sweep sees what is gone.
-            whole = sweep or reader is not self.prima
+            whole = sweep or self._is_asked_for(entity)
             share = self.site.prima.short_read_share
             landings.append(Mirror(warehouse).land(reader, entity.name, sweep=whole, short_share=share))
         return landings

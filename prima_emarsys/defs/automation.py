@@ -7,10 +7,11 @@ import dagster as dg
 
 from prima_emarsys.defs.emarsys.sales import LEFT
 
-_ASSETS_THAT_SWEEP = ("prima__customers", "prima__orders", "prima__returns")
+_ASSETS_THAT_SWEEP = ("prima__customers", "prima__orders", "prima__returns", "prima__products", "prima__stock")
 _ASSETS_THAT_RUN_WHOLE = (
     "core__persons",
     "core__sales",
+    "core__availability",
     "emarsys__rfm_clv",
     "emarsys__contacts",
     "emarsys__sales_data",

@@ -17,8 +17,22 @@ _CATALOGUE: dict[str, list[tuple[str, bool, str]]] = {
             ("complete", True, "The last full read was not suspiciously short. A short one takes nothing out."),
             ("quarantine", False, "No row of Prima had to be set aside for breaking the contract."),
         ]
-        for subject in ("customers", "orders", "returns")
+        for subject in ("customers", "orders", "returns", "products")
     },
+    "prima/stock": [
+        ("contract", True, "Every stored row keeps the contract: the schemas of the door, asked of the mirror."),
+        (
+            "snapshot",
+            True,
+            "The last snapshot was one to be believed: not far shorter than the last good one, of the "
+            "same companies, and not older. One that was not changes nothing.",
+        ),
+        ("quarantine", False, "No row of Prima had to be set aside for breaking the contract."),
+        ("quantities", False, "No quantity is below 0, promised more than once, or absurdly large."),
+    ],
+    "core/availability": [
+        ("follows_stock", True, "Every SKU that is believed to be stocked is available or out, and no other is."),
+    ],
     "core/persons": [
         ("no_internal_account", True, "No internal or erased account is part of a person."),
         ("every_account_placed", True, "Each account is one person's, or excluded by a named rule."),

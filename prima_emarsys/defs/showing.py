@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from io import BytesIO
 from typing import Any
@@ -54,17 +55,35 @@ def flow(**numbers: int) -> dict[str, int]:
 def bars(title: str, groups: Sequence[str], series: Mapping[str, Sequence[float]]) -> dg.MarkdownMetadataValue:
     """A small bar chart, one bar a group and series, as a picture inside Markdown. Raises ValueError if it is no longer
     small (`_LARGEST_PICTURE`)."""
-    from matplotlib.figure import Figure  # takes its time, which only an asset with a picture should spend
-
-    figure = Figure(figsize=(5, 3), dpi=72, layout="tight")
-    axes = figure.add_subplot(title=title)
-    axes.title.set_fontsize("medium")
+    figure, axes = _figure(title)
     width = 0.8 / len(series)
     for number, (name, values) in enumerate(series.items()):
         places = [place + (number + 0.5) * width - 0.4 for place in range(len(groups))]
         axes.bar(places, values, width, label=name)
     axes.set_xticks(range(len(groups)), groups)
     axes.legend()
+    return _picture(figure, title)
+
+
+def steps(title: str, points: Sequence[tuple[datetime, int]]) -> dg.MarkdownMetadataValue:
+    """A number that stays until the next point, over time; bounded as `bars` is."""
+    figure, axes = _figure(title)
+    axes.step([moment for moment, _ in points], [number for _, number in points], where="post")
+    axes.tick_params(labelsize="small")
+    figure.autofmt_xdate()
+    return _picture(figure, title)
+
+
+def _figure(title: str) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # takes its time, which only an asset with a picture should spend
+
+    figure = Figure(figsize=(5, 3), dpi=72, layout="tight")
+    axes = figure.add_subplot(title=title)
+    axes.title.set_fontsize("medium")
+    return figure, axes
+
+
+def _picture(figure: Any, title: str) -> dg.MarkdownMetadataValue:
     file = BytesIO()
     figure.savefig(file, format="png")
     if len(file.getvalue()) > _LARGEST_PICTURE:

@@ -14,8 +14,11 @@ import pyarrow as pa
 from prima_emarsys.contract import ENTITIES
 from prima_emarsys.prima.mirror import Landing, Mirror
 from prima_emarsys.prima.schemas import KEY_UNIQUE, violations
+from prima_emarsys.rules.availability import SKU
 from prima_emarsys.rules.sales import CHARGE
 from prima_emarsys.rules.sales_data import colliding_orders
+from prima_emarsys.steps.availability import AVAILABILITY
+from prima_emarsys.steps.stock import BELIEVED
 from prima_emarsys.sync import lanes
 from prima_emarsys.sync.ledger import Counts, Ledger
 from prima_emarsys.sync.plan import LANE
@@ -134,6 +137,18 @@ def attributes_tie(warehouse: Warehouse) -> Verdict:
         figures = {"ledger": books, "persons": persons_net, "difference": persons_net - books}
         return Verdict(False, f"Net value differs from the books by {persons_net - books}.", figures)
     return Verdict(True, f"Net value {persons_net:,} ties to the books to the penny.", {"net": persons_net})
+
+
+def availability_follows(warehouse: Warehouse) -> Verdict:
+    """Each SKU that is believed to be stocked has its row in availability, with the same quantity; no other has."""
+    believed, known = warehouse.table(BELIEVED), warehouse.table(AVAILABILITY)
+    columns = [*SKU, "available"]
+    differing = (
+        believed.select(columns)
+        .difference(known.select(columns))
+        .union(known.select(columns).difference(believed.select(columns)))
+    )
+    return _none(warehouse, differing.select(SKU).distinct(), "SKUs differ between stock and availability")
 
 
 def order_ids_unique(warehouse: Warehouse) -> Verdict:

@@ -33,6 +33,9 @@ from prima_emarsys_tests.conftest import MadeOnce
 CUSTOMERS = 400
 SWEEPING = ("prima/customers", "prima/orders", "prima/returns")
 COMPUTING = ("core/persons", "core/sales", "emarsys/rfm_clv", "emarsys/contacts", "emarsys/sales_data")
+STOCK_SWEEPING, STOCK_COMPUTING = ("prima/products", "prima/stock"), ("core/availability",)
+STOCK = (*STOCK_SWEEPING, *STOCK_COMPUTING)
+"""The branch of stock and catalogue, which goes by itself."""
 _STILL = {"telemetry": {"enabled": False}, "nux": {"enabled": False}}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 

@@ -12,7 +12,16 @@ from prima_emarsys.defs.automation import WHOLE
 from prima_emarsys.defs.checks import blocking_checks
 from prima_emarsys.defs.gate import refuse_unless_passed
 from prima_emarsys.defs.prima.sensors import SCHEDULED
-from prima_emarsys_tests.defs.house import COMPUTING, SWEEPING, House, account_of, checks, materialised, metadata
+from prima_emarsys_tests.defs.house import (
+    COMPUTING,
+    STOCK,
+    SWEEPING,
+    House,
+    account_of,
+    checks,
+    materialised,
+    metadata,
+)
 
 
 def test_the_schedule_starts_a_job_that_sweeps_and_computes_everything() -> None:
@@ -21,7 +30,7 @@ def test_the_schedule_starts_a_job_that_sweeps_and_computes_everything() -> None
     schedule = defs.resolve_schedule_def("nightly")
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 3 * * *", "Europe/London")
     assert schedule.job_name == "nightly_truth"
-    assert {name.replace("__", "/") for name in WHOLE["ops"]} == {*SWEEPING, *COMPUTING}
+    assert {name.replace("__", "/") for name in WHOLE["ops"]} == {*SWEEPING, *COMPUTING, *STOCK}
     job = defs.resolve_job_def("nightly_truth")
     assert set(job.graph.node_dict) == {*WHOLE["ops"], *(name.replace("/", "__") for name in SCHEDULED)}
 

@@ -15,6 +15,7 @@ from prima_emarsys.defs.showing import FLOW, MOST_ROWS
 from prima_emarsys.sandbox.emarsys.faults import Fault, Faults
 from prima_emarsys_tests.defs.house import (
     COMPUTING,
+    STOCK,
     SWEEPING,
     House,
     account_of,
@@ -23,7 +24,7 @@ from prima_emarsys_tests.defs.house import (
     metadata,
 )
 
-ASSETS = {*SWEEPING, *COMPUTING, *SCHEDULED}
+ASSETS = {*SWEEPING, *COMPUTING, *STOCK, *SCHEDULED}
 WARNINGS = {
     "prima/customers:quarantine",
     "prima/orders:quarantine",

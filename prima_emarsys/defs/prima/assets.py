@@ -1,4 +1,4 @@
-"""`prima/customers`, `prima/orders`, `prima/returns`: the mirror of Prima, brought up to date."""
+"""`prima/customers`, `prima/orders`, `prima/returns`, `prima/products`: the mirror of Prima, brought up to date."""
 
 import dagster as dg
 
@@ -16,7 +16,7 @@ SUBJECTS = {
     "orders": "Sales orders with their lines, charges and despatches, and the accounting periods.",
     "returns": "Goods that came back, and the credit notes that refund them.",
 }
-MAIN_ENTITY = {"customers": "customer", "orders": "sales_order", "returns": "credit_note"}
+MAIN_ENTITY = {"customers": "customer", "orders": "sales_order", "returns": "credit_note", "products": "product"}
 
 
 class ReadConfig(dg.Config):
@@ -93,3 +93,4 @@ def _asset(subject: str, description: str) -> dg.AssetsDefinition:
 
 
 customers, orders, returns = (_asset(subject, description) for subject, description in SUBJECTS.items())
+products = _asset("products", "Styles, their SKUs (all levels of the matrix) and their prices.")

@@ -7,7 +7,7 @@ doubled request changes nothing but the time at which the mirror catches up.
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -24,6 +24,9 @@ DOWNSTREAM = {
 }
 """What follows each subject, what has a schedule of its own aside (`SCHEDULED`); a test compares it with the graph."""
 
+STOCK_DOWNSTREAM = {"stock": ["core/availability"], "products": []}
+"""The same of what has a sensor of its own."""
+
 SCHEDULED = ("emarsys/predicted_value", "emarsys/sales_data", "proof/contacts")
 _FIRST = "emarsys/predicted_value"
 """Asked for once, with the very first contacts: else the first night would change them all."""
@@ -31,6 +34,9 @@ _FIRST = "emarsys/predicted_value"
 AUTOMATIC = dg.DefaultSensorStatus.STOPPED if os.getenv("PRIMA_EMARSYS_MANUAL") else dg.DefaultSensorStatus.RUNNING
 _WATCHED = dict.fromkeys(
     [*(f"prima/{subject}" for subject in SUBJECTS), *(n for s in SUBJECTS for n in DOWNSTREAM[s]), _FIRST]
+)
+_WATCHED_STOCK = dict.fromkeys(
+    [*(f"prima/{subject}" for subject in STOCK_DOWNSTREAM), *(n for names in STOCK_DOWNSTREAM.values() for n in names)]
 )
 _RETRY_SECONDS = 60
 """A request that came to nothing is repeated after this."""
@@ -52,39 +58,69 @@ _TAG = "prima_emarsys/subjects"
 )
 def prima_changes(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult | dg.SkipReason:
     """Ask for the subjects in which Prima is ahead of the mirror, unless a run that will read them waits already."""
+    never_forecast = context.instance.get_latest_materialization_event(dg.AssetKey(_FIRST.split("/"))) is None
+    with project.open() as opened:
+        return _ask(context, opened, DOWNSTREAM, _REREAD_SECONDS, [_FIRST] if never_forecast else [])
+
+
+@dg.sensor(
+    name="prima_stock",
+    target=[dg.AssetKey(name.split("/")) for name in _WATCHED_STOCK],
+    minimum_interval_seconds=60,  # every order moves stock, and Emarsys pulls the catalogue far less often
+    default_status=AUTOMATIC,
+    description="When stock or products change in Prima, or stock has not been looked at for as long as the site file "
+    "says: takes a snapshot and follows the SKUs that moved. Orders and contacts are no part of it.",
+)
+def prima_stock(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult | dg.SkipReason:
+    """The same for stock and products, in runs of their own."""
+    with project.open() as opened:
+        return _ask(context, opened, STOCK_DOWNSTREAM, opened.site.stock.reread_seconds, [])
+
+
+def _ask(
+    context: dg.SensorEvaluationContext,
+    project: Project,
+    downstream: Mapping[str, Sequence[str]],
+    reread_seconds: float,
+    besides: Sequence[str],
+) -> dg.SensorResult | dg.SkipReason:
+    """One run for all subjects that are due, with what follows them and what is asked for `besides`."""
     asked: dict[str, list[str]] = json.loads(context.cursor or "{}")
     until = time.monotonic() + WATCH_SECONDS
-    with project.open() as opened:
-        # Dagster looks at sensors every five seconds at best, so a tick goes on watching for most of them.
-        while not (due := _due(context.instance, opened, asked)) and time.monotonic() < until:
-            time.sleep(_LOOK_SECONDS)
+    # Dagster looks at sensors every five seconds at best, so a tick goes on watching for most of them.
+    while not (due := _due(context.instance, project, downstream, reread_seconds, asked)) and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
     if not due:
         return dg.SkipReason("The mirror has what Prima has, or a run that reads the rest is on its way.")
     wanted = [f"prima/{subject}" for subject in due]
-    wanted += [name for subject in due for name in DOWNSTREAM[subject]]
-    if context.instance.get_latest_materialization_event(dg.AssetKey(_FIRST.split("/"))) is None:
-        wanted.append(_FIRST)
+    wanted += [name for subject in due for name in downstream[subject]]
     request = dg.RunRequest(
-        asset_selection=[dg.AssetKey(name.split("/")) for name in dict.fromkeys(wanted)],
+        asset_selection=[dg.AssetKey(name.split("/")) for name in dict.fromkeys([*wanted, *besides])],
         tags={_TAG: ",".join(sorted(due))},
     )
     asked |= {subject: [marks, datetime.now(UTC).isoformat()] for subject, marks in due.items()}
     return dg.SensorResult(run_requests=[request], cursor=json.dumps(asked))
 
 
-def _due(instance: dg.DagsterInstance, project: Project, asked: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def _due(
+    instance: dg.DagsterInstance,
+    project: Project,
+    subjects: Iterable[str],
+    reread_seconds: float,
+    asked: Mapping[str, Sequence[str]],
+) -> dict[str, str]:
     """Subject → its marks in Prima, of those to ask for now. `asked`: subject → the marks asked for last, and when."""
     now = datetime.now(UTC)
     present = str(Mark(now))
     queued = _queued_subjects(instance)
     due: dict[str, str] = {}
-    for subject in SUBJECTS:
+    for subject in subjects:
         landed, landed_at = _landed(instance, subject)
         there = project.latest_marks(subject)
         marks = json.dumps(there, sort_keys=True)
         # A mark that is not yet past stands for a row stamped in the future: it says nothing, and would always.
         ahead = any(landed.get(name, "") < mark < present for name, mark in there.items())
-        stale = (now - landed_at).total_seconds() > _REREAD_SECONDS
+        stale = (now - landed_at).total_seconds() > reread_seconds
         told = asked.get(subject)
         waited = told is None or (now - datetime.fromisoformat(told[1])).total_seconds() > _RETRY_SECONDS
         if (ahead or stale) and subject not in queued and (waited or (told is not None and told[0] != marks)):
