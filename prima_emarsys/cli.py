@@ -21,6 +21,10 @@ from prima_emarsys.prima.sql import ReadError, WritableRoleError
 from prima_emarsys.prima.webservice import WebServiceError
 from prima_emarsys.project import Project
 from prima_emarsys.settings import SettingsError, load_settings
+from prima_emarsys.steps.catalogue import LANE as CATALOGUE_LANE
+from prima_emarsys.steps.catalogue import explain_catalogue
+from prima_emarsys.steps.catalogue import plan_catalogue as make_catalogue_plan
+from prima_emarsys.steps.stock import LANE as STOCK_LANE
 from prima_emarsys.sync import guard, lanes
 from prima_emarsys.sync import retention as ledger_retention
 from prima_emarsys.sync.database import LedgerUnusable
@@ -137,6 +141,25 @@ def plan_sales(limit: int) -> None:
         table(f"First {len(rows)} rows", ["order", "kind", "item", "quantity", "price", "when", "person"], listed)
 
 
+@plan.command("catalogue")
+@click.option("--limit", default=50, show_default=True, help="Differences to list.")
+@explained
+def plan_catalogue(limit: int) -> None:
+    """What the next catalogue file would change, item by item."""
+    with opened().warehouse() as warehouse:
+        if not warehouse.has("emarsys.catalogue"):
+            raise click.ClickException("No catalogue has been computed yet: materialise emarsys/catalogue first.")
+        counted = make_catalogue_plan(warehouse)
+        rows = explain_catalogue(warehouse, limit)
+    table(
+        "Plan for the catalogue",
+        ["items in Emarsys", "new", "changed", "gone", "back in stock", "gone out"],
+        [[counted.sent, counted.new, counted.changed, counted.gone, counted.back, counted.out]],
+    )
+    if rows:
+        table(f"First {len(rows)} differences", ["item", "column", "Emarsys has", "would become"], rows)
+
+
 _WAITS_FOR = {FOR_CONTACT: "its buyer to be acknowledged", QUARANTINED: "finance: refunded above the sale"}
 
 
@@ -202,21 +225,24 @@ def prove() -> None:
 
 _by = click.option("--by", required=True, help="Your name; it is written to the audit table.")
 _note = click.option("--note", required=True, help="Why.")
-_lane = click.argument("lane", type=click.Choice([LANE, SALES_LANE]))
+_lane = click.argument("lane", type=click.Choice([LANE, SALES_LANE, CATALOGUE_LANE]))
+_held = click.argument("lane", type=click.Choice([LANE, SALES_LANE, CATALOGUE_LANE, STOCK_LANE]))
 
 
 @main.command()
-@_lane
+@_held
 @click.option("--record", "records", multiple=True, help="Person key of a refused contact; may be repeated.")
 @click.option("--refused", is_flag=True, help="All refused contacts, instead of a held plan.")
 @_by
 @_note
 @explained
 def release(lane: str, records: tuple[str, ...], refused: bool, by: str, note: str) -> None:
-    """Release a plan that the volume guard holds, or refused contacts, so that the next run sends them."""
+    """Release what a guard holds (a plan, a snapshot of stock), or refused contacts, so that the next run goes on."""
     ledger = opened().ledger
     if (records or refused) and lane == SALES_LANE:
         raise click.ClickException("A refused file is released by `prima-emarsys sales release FILE`.")
+    if (records or refused) and lane != LANE:
+        raise click.ClickException("Only contacts are refused one by one.")
     if records or refused:
         number = ledger.release(lane, list(records) or None, by, note)
         console.print(f"{number:,} contacts will be sent again by the next run.")

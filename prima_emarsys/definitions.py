@@ -8,6 +8,7 @@ from prima_emarsys.defs.automation import nightly_schedule, nightly_truth, sales
 from prima_emarsys.defs.core.assets import persons, sales
 from prima_emarsys.defs.core.stock import availability
 from prima_emarsys.defs.emarsys.assets import contacts, rfm_clv
+from prima_emarsys.defs.emarsys.catalogue import catalogue
 from prima_emarsys.defs.emarsys.predictions import predicted_value
 from prima_emarsys.defs.emarsys.sales import sales_data
 from prima_emarsys.defs.prima.assets import customers, orders, products, returns
@@ -34,6 +35,7 @@ def build_defs(project: ProjectResource | None = None) -> dg.Definitions:
             predicted_value,
             contacts,
             sales_data,
+            catalogue,
             proof_of_contacts,
         ],
         jobs=[sync, nightly_truth],

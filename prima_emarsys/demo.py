@@ -52,6 +52,8 @@ def sandbox(folder: Path, port: int = 0) -> Iterator[tuple[LocalEmarsys, dict[st
     if not key_file.exists():
         key_file.write_text(secrets.token_hex(32))
         key_file.chmod(0o600)
+    catalogue = folder / "catalogue"
+    catalogue.mkdir(exist_ok=True)
     world = f"sqlite:///{folder / 'prima.sqlite'}"
     with (
         LocalEmarsys(folder / "emarsys", port=port) as emarsys,
@@ -73,6 +75,7 @@ def sandbox(folder: Path, port: int = 0) -> Iterator[tuple[LocalEmarsys, dict[st
                 "EMARSYS_CLIENT_SECRET": emarsys.client_secret,
                 "EMARSYS_SALES_URL": f"{emarsys.sales_url}/hapi/merchant/{emarsys.merchant_id}/sales-data/api",
                 "EMARSYS_SALES_TOKEN": emarsys.sales_token,
+                "EMARSYS_CATALOGUE_FOLDER": str(catalogue),
             },
         )
 

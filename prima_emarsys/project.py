@@ -15,6 +15,7 @@ import stamina.instrumentation
 
 from prima_emarsys.contract import ENTITIES, Entity, entities_of
 from prima_emarsys.emarsys.auth import OAuthClient, WsseUser
+from prima_emarsys.emarsys.catalogue import SETTING, WHAT, CatalogueFolder, CataloguePush, CatalogueSink
 from prima_emarsys.emarsys.contacts import Contacts
 from prima_emarsys.emarsys.events import Events
 from prima_emarsys.emarsys.fields import CreatableType, Fields, NewField
@@ -29,10 +30,17 @@ from prima_emarsys.proof.contacts import ContactsProof, prove_contacts
 from prima_emarsys.proof.sales import SalesProof, prove_sales
 from prima_emarsys.rules.contacts import Field, site_fields
 from prima_emarsys.settings import Settings, SettingsError
-from prima_emarsys.site import EventKind, EventMap
+from prima_emarsys.site import CatalogueData, EventKind, EventMap, SalesData
 from prima_emarsys.steps.attributes import AttributeCounts, score_persons
 from prima_emarsys.steps.availability import AvailabilityCounts, update_availability
 from prima_emarsys.steps.buyers import Buyers, FirstContacts
+from prima_emarsys.steps.catalogue import (
+    CatalogueCounts,
+    CatalogueSent,
+    compose_catalogue,
+    plan_catalogue,
+    send_catalogue,
+)
 from prima_emarsys.steps.contacts import ContactCounts, compose_contacts
 from prima_emarsys.steps.events import Collector
 from prima_emarsys.steps.persons import PersonsCounts, resolve_persons
@@ -215,16 +223,33 @@ class Project:
                 url, token = self.settings.secret(site.url).get_secret_value(), self.settings.secret(site.token)
                 return HttpUpload(url, token, deadline=site.call_deadline_seconds)
             if site.sink == "files":
-                secrets = {
-                    name: self.settings.secret(reference)
-                    for name, reference in (("password", site.password), ("private_key", site.private_key))
-                    if reference
-                }
-                folder = self.settings.secret(site.folder).get_secret_value()
-                return BatchFiles(Folder(folder, **secrets, host_key=site.host_key))
+                return BatchFiles(self._folder(site))
         except ValueError as error:
             raise SettingsError(f"emarsys.sales: {error}") from None
         return None
+
+    @cached_property
+    def catalogue_sink(self) -> CatalogueSink | None:
+        """The way by which the catalogue reaches Emarsys; None if the site file switches it off."""
+        site = self.site.emarsys.catalogue
+        try:
+            if site.sink == "http":
+                url, token = self.settings.secret(site.url).get_secret_value(), self.settings.secret(site.token)
+                deadline = site.call_deadline_seconds
+                return CataloguePush(HttpUpload(url, token, deadline=deadline, what=WHAT, setting=SETTING))
+            if site.sink == "files":
+                return CatalogueFolder(self._folder(site), site.file)
+        except ValueError as error:
+            raise SettingsError(f"emarsys.catalogue: {error}") from None
+        return None
+
+    def _folder(self, site: SalesData | CatalogueData) -> Folder:
+        secrets = {
+            name: self.settings.secret(reference)
+            for name, reference in (("password", site.password), ("private_key", site.private_key))
+            if reference
+        }
+        return Folder(self.settings.secret(site.folder).get_secret_value(), **secrets, host_key=site.host_key)
 
     @cached_property
     def event_kinds(self) -> dict[EventKind, EventMap]:
@@ -292,6 +317,20 @@ class Project:
         """Bring `core/availability` up to date with the stock that is believed, for the site's day."""
         with self.warehouse() as warehouse:
             return update_availability(warehouse, self.site.stock, self.settings.today, whole=whole)
+
+    def catalogue(self) -> CatalogueCounts:
+        """Bring the desired items of the catalogue up to date, for the site's day."""
+        with self.warehouse() as warehouse:
+            counts = compose_catalogue(warehouse, self.site, self.settings.today)
+        self._observe("emarsys/catalogue", counts.findings)
+        return counts
+
+    def send_catalogue(self) -> CatalogueSent:
+        """Send the catalogue if it differs from what was sent."""
+        if self.catalogue_sink is None:
+            with self.warehouse() as warehouse:
+                return CatalogueSent(plan_catalogue(warehouse), "emarsys.catalogue.sink is `none` in the site file")
+        return send_catalogue(self.warehouse, self.ledger, self.catalogue_sink, self.site.emarsys.catalogue)
 
     def persons(self, *, whole: bool = False) -> PersonsCounts:
         """Bring `core/persons` up to date."""

@@ -62,6 +62,8 @@ def _check_template(*names: str) -> AfterValidator:
 EnvReference = Annotated[str, AfterValidator(_check_reference)]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 OrderTemplate = Annotated[str, _check_template("company", "order_number")]
+ItemTemplate = Annotated[str, _check_template("company", "sku")]
+LinkTemplate = Annotated[str, _check_template("product")]
 CreditTemplate = Annotated[str, _check_template("company", "credit_number")]
 TimeZone = Annotated[str, AfterValidator(_check_zone)]
 
@@ -393,6 +395,10 @@ class SalesData(_Model):
     credit_id: CreditTemplate = Field(
         default="credit-{credit_number}", description="Order id of a credit note without an order"
     )
+    item: ItemTemplate = Field(
+        default="{sku}",
+        description="Item of a SKU (style, all matrix levels) in sales data and catalogue; may also hold `{company}`",
+    )
     charge_items: dict[str, str | None] = Field(
         default={}, description="Charge code → item; null keeps the charge out. Default: `charge-CODE`"
     )
@@ -415,6 +421,52 @@ class SalesData(_Model):
     )
     unknown_hours: Annotated[float, Field(gt=0)] = Field(
         default=24, description="A file of unknown fate that is older than this turns a check red"
+    )
+
+
+class CatalogueData(_Model):
+    """The product catalogue for Emarsys, one item a SKU: always the whole of it, in one file."""
+
+    sink: Literal["none", "files", "http"] = Field(
+        default="none",
+        description="`files` puts it where Emarsys pulls it from; `http` pushes it; `none` computes what would go",
+    )
+    folder: EnvReference = Field(
+        default="${EMARSYS_CATALOGUE_FOLDER}", description="With `files`: a folder, or `sftp://user@host/folder`"
+    )
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+\.csv(\.gz)?$")] = Field(
+        default="catalogue.csv", description="With `files`: its name; `.gz` at the end packs it"
+    )
+    password: EnvReference | None = Field(default=None, description="With `files` by SFTP: the password")
+    private_key: EnvReference | None = Field(default=None, description="With `files` by SFTP: the private key (PEM)")
+    host_key: str | None = Field(
+        default=None, description="With `files` by SFTP: the server's public key, such as `ssh-ed25519 AAAA…`; required"
+    )
+    url: EnvReference = Field(default="${EMARSYS_CATALOGUE_URL}", description="With `http`: the catalogue's address")
+    token: EnvReference = Field(default="${EMARSYS_CATALOGUE_TOKEN}", description="With `http`: its bearer token")
+    call_deadline_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
+        default=120, description="Longest that one push may take"
+    )
+    companies: list[str] = Field(
+        default=[], description="Companies whose goods the shop shows. Default: all, which must not share an item"
+    )
+    price_list: str | None = Field(
+        default=None, description="The price list that shoppers pay by. Required where there are several"
+    )
+    link: LinkTemplate | None = Field(
+        default=None, description="Address of a style that Prima has none of, with `{product}`; without, it is kept out"
+    )
+    without_image: Literal["send", "exclude"] = Field(
+        default="send", description="What becomes of an item without a picture; either way marketing is told"
+    )
+    removals_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.05, description="A file that would take more than this share of the items out waits for a person"
+    )
+    flips_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.30, description="So does one that would turn `available` of more than this share of the items"
+    )
+    ignore_below: Annotated[int, Field(ge=0)] = Field(
+        default=1_000, description="With fewer items than this in Emarsys no file is held"
     )
 
 
@@ -462,6 +514,7 @@ class EmarsysMap(_Model):
     in_doubt_seconds: Annotated[float, Field(ge=0)] = 120
     volume: VolumeLimits = VolumeLimits()
     sales: SalesData = SalesData()
+    catalogue: CatalogueData = CatalogueData()
     events: dict[EventKind, EventMap | None] = Field(
         default={}, description="kind of fact → external event; null, or not named: this kind is off"
     )

@@ -19,6 +19,7 @@ import pytest
 from prima_emarsys.definitions import defs
 from prima_emarsys.defs.checks import checks_of
 from prima_emarsys.defs.emarsys.assets import UPSTREAM
+from prima_emarsys.defs.emarsys.catalogue import UPSTREAM_OF_CATALOGUE
 from prima_emarsys.defs.emarsys.sales import UPSTREAM_OF_SALES
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +54,10 @@ def test_no_asset_changed_its_key_owner_pool_dependency_or_check_by_accident() -
     assert written() == SNAPSHOT.read_text(encoding="utf-8"), "renew it: python -m prima_emarsys_tests.test_definitions"
 
 
-@pytest.mark.parametrize(("asset", "looked_at"), [("contacts", UPSTREAM), ("sales_data", UPSTREAM_OF_SALES)])
+@pytest.mark.parametrize(
+    ("asset", "looked_at"),
+    [("contacts", UPSTREAM), ("sales_data", UPSTREAM_OF_SALES), ("catalogue", UPSTREAM_OF_CATALOGUE)],
+)
 def test_the_gate_looks_at_everything_upstream_of_what_is_sent(asset: str, looked_at: tuple[str, ...]) -> None:
     graph = defs.resolve_asset_graph()
     upstream = dg.AssetSelection.assets(dg.AssetKey(["emarsys", asset])).upstream(include_self=False).resolve(graph)

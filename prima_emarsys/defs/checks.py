@@ -63,6 +63,17 @@ _CATALOGUE: dict[str, list[tuple[str, bool, str]]] = {
         ("nothing_held", False, "The volume guard holds no plan and the lane is not stopped."),
         ("sales_data_exceptions", False, "Every order id is one that an integer can hold."),
     ],
+    "emarsys/catalogue": [
+        ("items_unique", True, "Every item of the catalogue is one SKU of Prima."),
+        ("prices", False, "Every SKU of the shop has a price above 0."),
+        ("items_of_sales_known", False, "The catalogue has every item that sales data name."),
+        (
+            "nothing_held",
+            False,
+            "The volume guard holds no file, the lane is not stopped, and the last file was taken.",
+        ),
+        ("catalogue_exceptions", False, "Every item has a title, a link and a picture, and a code of its own."),
+    ],
     "proof/contacts": [
         ("emarsys_equals_desired", False, "Read back, Emarsys holds exactly the desired contacts."),
     ],

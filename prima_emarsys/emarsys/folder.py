@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import paramiko
@@ -13,7 +15,8 @@ from fsspec.implementations.sftp import SFTPFileSystem
 from paramiko.pkey import UnknownKeyType
 from pydantic import SecretStr
 
-from prima_emarsys.emarsys.redaction import remember
+from prima_emarsys.emarsys.outcome import Answered, Later, Outcome, Stopped
+from prima_emarsys.emarsys.redaction import redact, remember
 
 _CONNECT_SECONDS = 20.0
 _PORT = 22
@@ -59,6 +62,20 @@ class Folder:
             if isinstance(files, SFTPFileSystem):
                 files.client.close()
 
+    def replace(self, name: str, file: Path) -> None:
+        """Put a file in the place of the one of that name, which is kept as `previous-NAME`. Raises as `put` does."""
+        files = self._open()
+        hidden, kept, target = (f"{self._path}/{one}" for one in (f".{name}.part", f"previous-{name}", name))
+        try:
+            files.put_file(str(file), hidden)
+            if files.exists(target):
+                # A server copies nothing, so by SFTP the name is free for the time between two renames.
+                (files.mv if isinstance(files, SFTPFileSystem) else files.cp_file)(target, kept)
+            files.mv(hidden, target)
+        finally:
+            if isinstance(files, SFTPFileSystem):
+                files.client.close()
+
     def _open(self) -> AbstractFileSystem:
         if self._parts.scheme != "sftp":
             return LocalFileSystem(auto_mkdir=False)
@@ -70,6 +87,19 @@ class Folder:
             pkey=self._private_key and _loaded(self._private_key.get_secret_value()),
             pinned=self._host_key,
         )
+
+
+def carried(put: Callable[[], None], what: str, setting: str) -> Outcome:
+    """What became of a file that `put` writes into a folder. `what` and `setting` name it in words."""
+    try:
+        put()
+    except (paramiko.AuthenticationException, paramiko.BadHostKeyException) as fault:
+        return Stopped(f"{what}: {redact(str(fault))}", f"Check host_key, user and password under {setting}.")
+    except (PermissionError, FileNotFoundError) as fault:
+        return Stopped(f"{what}: {redact(str(fault))}", "Create the folder, and let us write into it.")
+    except (OSError, EOFError, paramiko.SSHException) as fault:
+        return Later(f"{what}: {redact(str(fault)) or type(fault).__name__}", 1.0, counts_as_failure=True)
+    return Answered({})
 
 
 class _PinnedSftp(SFTPFileSystem):

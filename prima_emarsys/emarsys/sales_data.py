@@ -17,14 +17,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-import paramiko
 import requests
 from pydantic import SecretStr
 from requests.auth import AuthBase
 
 from prima_emarsys.addresses import secure
 from prima_emarsys.emarsys.exchange import HttpReply, Line, Lost, NotSent, Untrusted
-from prima_emarsys.emarsys.folder import Folder
+from prima_emarsys.emarsys.folder import Folder, carried
 from prima_emarsys.emarsys.outcome import Ambiguous, Answered, Later, Outcome, Stopped, classify
 from prima_emarsys.emarsys.redaction import redact, remember
 
@@ -38,9 +37,6 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _LONGEST_WORDS = 300
 _PAUSE = 30.0
 _LONGEST_PAUSE = 120.0
-_CHECK_SOURCE = (
-    "Check emarsys.sales.url and its token against the API upload details of the sales data source in Emarsys."
-)
 
 
 def encode(lines: Iterable[Mapping[str, Any]], *, offset: bool = False) -> bytes:
@@ -83,14 +79,27 @@ def _moment(moment: datetime, *, offset: bool) -> str:
 
 
 class HttpUpload:
-    """Uploads to one sales data source. Additive: the same file twice counts twice."""
+    """Uploads to one source of sales data, which is additive: the same file twice counts twice. Or of a catalogue,
+    which each file replaces."""
 
     name: ClassVar[str] = "http"
     repeatable: ClassVar[bool] = False
 
-    def __init__(self, url: str, token: SecretStr, *, deadline: float) -> None:
-        """Raises ValueError for an address that is not https and not on this machine."""
-        self._url = secure(url, "the address for sales data")
+    def __init__(
+        self,
+        url: str,
+        token: SecretStr,
+        *,
+        deadline: float,
+        what: str = "Sales data",
+        setting: str = "emarsys.sales",
+    ) -> None:
+        """Raises ValueError for an address that is not https and not on this machine.
+
+        `what` and `setting` are how outcomes name the files, and where the site file speaks of them.
+        """
+        self._url = secure(url, f"the address for {what.lower()}")
+        self._what, self._setting = what, setting
         self._auth = _Bearer(token)
         self._deadline = deadline
         self._line = Line(threads=1)
@@ -103,21 +112,24 @@ class HttpUpload:
                 "POST", self._url, auth=self._auth, seconds=self._deadline, body=content, headers=headers
             )
         except Untrusted as fault:
-            return Stopped(f"Sales data: {fault}", "Check emarsys.sales.url, and the certificate authorities here.")
+            remedy = f"Check {self._setting}.url, and the certificate authorities here."
+            return Stopped(f"{self._what}: {fault}", remedy)
         except NotSent as fault:
-            return Later(f"Sales data: {fault}", 1.0, counts_as_failure=True)
+            return Later(f"{self._what}: {fault}", 1.0, counts_as_failure=True)
         except Lost as fault:
-            return Ambiguous(f"Sales data: {fault}")
-        return _read(reply)
+            return Ambiguous(f"{self._what}: {fault}")
+        return self._read(reply)
 
-
-def _read(reply: HttpReply) -> Outcome:
-    words = redact(reply.body.decode(errors="replace").strip())[:_LONGEST_WORDS]
-    if reply.status == 200 and words.lower().startswith("upload accepted"):
-        return Answered({})
-    outcome = classify(reply.status, None, words, wait=_pause(reply.headers))
-    # The remedies of that table are for the Core API.
-    return replace(outcome, remedy=_CHECK_SOURCE) if isinstance(outcome, Stopped) else outcome
+    def _read(self, reply: HttpReply) -> Outcome:
+        words = redact(reply.body.decode(errors="replace").strip())[:_LONGEST_WORDS]
+        if reply.status == 200 and words.lower().startswith("upload accepted"):
+            return Answered({})
+        outcome = classify(reply.status, None, words, wait=_pause(reply.headers))
+        if not isinstance(outcome, Stopped):
+            return outcome
+        # The remedies of that table are for the Core API.
+        source = f"the API upload details of the source of {self._what.lower()} in Emarsys"
+        return replace(outcome, remedy=f"Check {self._setting}.url and its token against {source}.")
 
 
 def _pause(headers: Mapping[str, str]) -> float:
@@ -147,14 +159,4 @@ class BatchFiles:
 
     def send(self, name: str, content: bytes) -> Outcome:
         """Write a file (given as CSV by gzip) under its name, whole or not at all; over one of that name."""
-        try:
-            self._folder.put(name, gzip.decompress(content))
-        except (paramiko.AuthenticationException, paramiko.BadHostKeyException) as fault:
-            return Stopped(
-                f"Sales data: {redact(str(fault))}", "Check host_key, user and password under emarsys.sales."
-            )
-        except (PermissionError, FileNotFoundError) as fault:
-            return Stopped(f"Sales data: {redact(str(fault))}", "Create the folder, and let us write into it.")
-        except (OSError, EOFError, paramiko.SSHException) as fault:
-            return Later(f"Sales data: {redact(str(fault)) or type(fault).__name__}", 1.0, counts_as_failure=True)
-        return Answered({})
+        return carried(lambda: self._folder.put(name, gzip.decompress(content)), "Sales data", "emarsys.sales")

@@ -112,12 +112,18 @@ def account_rate(base_currency: ir.StringValue, settings: SalesData, currency: s
 def _item(lines: ir.Table, settings: SalesData) -> ir.StringValue:
     """The catalogue's SKU, or the name under which money that is no goods goes; null where it is to be kept out."""
     code = lines.sku
+    goods = item_of(lines.company, code, settings)
     charge: ir.StringValue = ibis.literal("charge-") + code
     if settings.charge_items:
         charge = ibis.cases(*((code == one, _named(item)) for one, item in settings.charge_items.items()), else_=charge)
     return ibis.cases(
-        (lines.nature == CHARGE, charge), (lines.nature == GOODWILL, _named(settings.goodwill_item)), else_=code
+        (lines.nature == CHARGE, charge), (lines.nature == GOODWILL, _named(settings.goodwill_item)), else_=goods
     )
+
+
+def item_of(company: ir.StringValue, sku: ir.StringValue, settings: SalesData) -> ir.StringValue:
+    """The item of a SKU, in sales data and catalogue alike."""
+    return _filled(settings.item, {"company": company, "sku": sku})
 
 
 def _named(item: str | None) -> ir.StringValue:

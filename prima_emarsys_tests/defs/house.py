@@ -33,8 +33,7 @@ from prima_emarsys_tests.conftest import MadeOnce
 CUSTOMERS = 400
 SWEEPING = ("prima/customers", "prima/orders", "prima/returns")
 COMPUTING = ("core/persons", "core/sales", "emarsys/rfm_clv", "emarsys/contacts", "emarsys/sales_data")
-STOCK_SWEEPING, STOCK_COMPUTING = ("prima/products", "prima/stock"), ("core/availability",)
-STOCK = (*STOCK_SWEEPING, *STOCK_COMPUTING)
+STOCK = ("prima/products", "prima/stock", "core/availability", "emarsys/catalogue")
 """The branch of stock and catalogue, which goes by itself."""
 _STILL = {"telemetry": {"enabled": False}, "nux": {"enabled": False}}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -65,7 +64,7 @@ class House:
         config: dict[str, Any] = dict(_QUIET)
         chosen = assets or (*SWEEPING, *COMPUTING)
         if sweep or whole:
-            options = {name: {"sweep": True} for name in SWEEPING if sweep}
+            options = {name: {"sweep": True} for name in (*SWEEPING, *STOCK[:2]) if sweep}
             options |= {name: {"whole": True} for name in COMPUTING if whole}
             config["ops"] = {name.replace("/", "__"): {"config": options[name]} for name in options if name in chosen}
         return defs.resolve_job_def(job).execute_in_process(

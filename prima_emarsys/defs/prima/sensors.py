@@ -24,7 +24,7 @@ DOWNSTREAM = {
 }
 """What follows each subject, what has a schedule of its own aside (`SCHEDULED`); a test compares it with the graph."""
 
-STOCK_DOWNSTREAM = {"stock": ["core/availability"], "products": []}
+STOCK_DOWNSTREAM = {"stock": ["core/availability", "emarsys/catalogue"], "products": ["emarsys/catalogue"]}
 """The same of what has a sensor of its own."""
 
 SCHEDULED = ("emarsys/predicted_value", "emarsys/sales_data", "proof/contacts")
