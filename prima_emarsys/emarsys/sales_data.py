@@ -128,7 +128,7 @@ class HttpUpload:
         if not isinstance(outcome, Stopped):
             return outcome
         # The remedies of that table are for the Core API.
-        source = f"the API upload details of the source of {self._what.lower()} in Emarsys"
+        source = f"the API upload details of the {self._what.lower()} source in Emarsys"
         return replace(outcome, remedy=f"Check {self._setting}.url and its token against {source}.")
 
 

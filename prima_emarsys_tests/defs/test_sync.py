@@ -28,6 +28,7 @@ ASSETS = {*SWEEPING, *COMPUTING, *STOCK, *SCHEDULED}
 WARNINGS = {
     "prima/customers:quarantine",
     "prima/orders:quarantine",
+    "prima/stock:quantities",
     "core/persons:identity_exceptions",
     "core/sales:sales_exceptions",
     "emarsys/contacts:contact_exceptions",
