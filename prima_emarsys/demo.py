@@ -20,23 +20,32 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import orjson
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from prima_emarsys.defs.showing import FLOW
+from prima_emarsys.emarsys.contacts import Contacts
 from prima_emarsys.project import Project
+from prima_emarsys.rules.availability import SKU
 from prima_emarsys.sandbox.emarsys.faults import Faults
 from prima_emarsys.sandbox.emarsys.server import LocalEmarsys
 from prima_emarsys.sandbox.prima.server import LocalPrima
 from prima_emarsys.sandbox.world import build, tick
+from prima_emarsys.sandbox.world.clock import local
+from prima_emarsys.sandbox.world.store import open_world
 from prima_emarsys.settings import DEFAULT_SITE, load_settings
 from prima_emarsys.site import load_site
+from prima_emarsys.steps.availability import AVAILABILITY
+from prima_emarsys.steps.triggering import OPT_IN_FIELD, OPTED_IN
 from prima_emarsys.sync.exceptions import open_exceptions
 from prima_emarsys.sync.plan import LANE
 
 _KILL = "kill"
 _FEW = 50
+_AWAITED, _UNITS = 3, 12
+_CATALOGUE = "catalogue/catalogue.csv"
 _ABREAST = 3
 """Assets side by side in a table, so that it fits a narrow terminal."""
 _ROUNDS = 8
@@ -118,12 +127,16 @@ def run_demo(console: Console, folder: Path, customers: int, fault: str | None) 
         if fault == _KILL:
             _killed_sync(console, environment)
         _sync(console, "First sync")
+        emarsys.pull_catalogue(folder / _CATALOGUE)
+        awaited = _let_people_wait(emarsys)
         console.print("[bold]3.[/] Things happen in Prima …")
         facts = tick(url, now=datetime.now(UTC), changes=25, seed=7)
         kinds: dict[str, int] = {}
         for fact in facts:
             kinds[fact.kind] = kinds.get(fact.kind, 0) + 1
         console.print("   " + ", ".join(f"{number} × {kind}" for kind, number in kinds.items()))
+        _restock(url, awaited)
+        console.print(f"   {len(awaited)} SKUs come in that were out, and for which people wait.")
         console.print("[bold]4.[/] Only what changed is read, computed and sent …")
         _sync(console, "Second sync")
         project = Project(load_settings())
@@ -134,6 +147,7 @@ def run_demo(console: Console, folder: Path, customers: int, fault: str | None) 
             console.print("[bold]5.[/] Emarsys is read back and compared, field by field …")
             proof = project.prove()
             _exceptions(console, project)
+            _catalogue(console, emarsys, folder)
         finally:
             project.close()
         console.print(f"   {time.monotonic() - started:.0f} seconds in all.")
@@ -244,6 +258,60 @@ def _mend(console: Console, project: Project, emarsys: LocalEmarsys) -> None:
     number = project.ledger.release(LANE, None, "demo", "the cause is mended in Emarsys")
     console.print(f"   The cause is mended and the {number:,} contacts are released:")
     _sync(console, "After the release")
+
+
+def _let_people_wait(emarsys: LocalEmarsys) -> list[dict[str, str]]:
+    """A few contacts who agreed to mails wait for a few SKUs that are out. Returns these SKUs."""
+    project = Project(load_settings())
+    try:
+        with project.warehouse() as warehouse:
+            known = warehouse.table(AVAILABILITY)
+            out = known.filter(known["available"] == 0, known["company"] == "1").order_by("sku").limit(_AWAITED)
+            skus = warehouse.read(out.select("sku", *SKU)).to_pylist()
+        people = sorted(emarsys.contacts())[: len(skus)]
+        # The contacts' own doing: they sign up in the shop. The product never raises an opt-in.
+        key_field = project.route.key_field
+        agreed = {person: orjson.dumps({str(key_field): person, str(OPT_IN_FIELD): OPTED_IN}) for person in people}
+        Contacts(project.emarsys).upsert(key_field, agreed)
+    finally:
+        project.close()
+    for sku, person in zip(skus, people, strict=False):
+        emarsys.wait_for(sku["sku"], person)
+    return skus
+
+
+def _restock(url: str, skus: list[dict[str, str]]) -> None:
+    """Goods arrive in the distribution centre."""
+    with open_world(url) as store, store.rows() as rows:
+        for sku in skus:
+            stock = rows.one("stock", warehouse="MAIN", **{name: sku[name] for name in SKU})
+            if stock is not None:
+                arrived = {
+                    "physical": stock["allocated"] + stock["held"] + _UNITS,
+                    "changed_at": local(datetime.now(UTC)),
+                }
+                rows.rewrite("stock", stock | arrived)
+
+
+def _catalogue(console: Console, emarsys: LocalEmarsys, folder: Path) -> None:
+    """What Emarsys has of the catalogue, and who is mailed because of what came back."""
+    report = emarsys.pull_catalogue(folder / _CATALOGUE)
+    items = emarsys.catalogue()
+    shown = Table(title="Catalogue, as Emarsys pulled it", title_justify="left", title_style="bold", box=SIMPLE)
+    for heading in ("items", "available", "out", "more expected", "rejected rows"):
+        shown.add_column(heading, justify="right")
+    available = sum(1 for item in items.values() if item["available"] == "true")
+    expected = sum(1 for item in items.values() if "c_expected_in" in item)
+    numbers = (len(items), available, len(items) - available, expected, len(report.rejects))
+    shown.add_row(*(f"{number:,}" for number in numbers))
+    console.print(shown)
+    shown = Table(title="Back in stock", title_justify="left", title_style="bold", box=SIMPLE)
+    for heading in ("item", "title", "units", "mailed"):
+        shown.add_column(heading, overflow="fold")
+    for back in emarsys.back_in_stock()[:_FEW]:
+        item = items[back.item]
+        shown.add_row(back.item, item["title"], item["c_stock"], ", ".join(back.mailed) or "(nobody waits)")
+    console.print(shown)
 
 
 def _exceptions(console: Console, project: Project, kind_of: str | None = None) -> None:

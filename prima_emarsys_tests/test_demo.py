@@ -44,6 +44,10 @@ def test_the_demonstration_shows_each_flow_and_ends_equal(tmp_path: Path) -> Non
     for count in ("read", "excluded", "quarantined", "planned", "sent", "accepted", "refused", "unchanged"):
         assert any(line.split()[:1] == [count] for line in said.splitlines()), count
     assert "Second sync" in said
+    assert "Catalogue, as Emarsys pulled it" in said
+    back = said.split("Back in stock")[1]
+    assert back.count(" 12 ") >= 3  # the units of what came in for those who wait
+    assert back.count("P1-") >= 3
 
 
 @pytest.mark.slow
