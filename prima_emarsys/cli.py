@@ -20,7 +20,9 @@ from prima_emarsys.finding import KINDS, mask
 from prima_emarsys.prima.sql import ReadError, WritableRoleError
 from prima_emarsys.prima.webservice import WebServiceError
 from prima_emarsys.project import Project
+from prima_emarsys.proof.latency import by_part
 from prima_emarsys.settings import SettingsError, load_settings
+from prima_emarsys.site import EventKind
 from prima_emarsys.steps.catalogue import LANE as CATALOGUE_LANE
 from prima_emarsys.steps.catalogue import explain_catalogue
 from prima_emarsys.steps.catalogue import plan_catalogue as make_catalogue_plan
@@ -30,6 +32,8 @@ from prima_emarsys.sync import retention as ledger_retention
 from prima_emarsys.sync.database import LedgerUnusable
 from prima_emarsys.sync.doctor import examine
 from prima_emarsys.sync.exceptions import mark, open_exceptions
+from prima_emarsys.sync.outbox import ENDED, lane_of
+from prima_emarsys.sync.outbox import STATES as OUTBOX_STATES
 from prima_emarsys.sync.plan import LANE, changes, explain, make_plan
 from prima_emarsys.sync.sales_files import STATES, NotResolvable, SalesFiles
 from prima_emarsys.sync.sales_plan import FOR_CONTACT, QUARANTINED
@@ -227,6 +231,9 @@ _by = click.option("--by", required=True, help="Your name; it is written to the 
 _note = click.option("--note", required=True, help="Why.")
 _lane = click.argument("lane", type=click.Choice([LANE, SALES_LANE, CATALOGUE_LANE]))
 _held = click.argument("lane", type=click.Choice([LANE, SALES_LANE, CATALOGUE_LANE, STOCK_LANE]))
+_any_lane = click.argument(
+    "lane", type=click.Choice([LANE, SALES_LANE, CATALOGUE_LANE, *map(lane_of, EventKind)])
+)
 
 
 @main.command()
@@ -253,7 +260,7 @@ def release(lane: str, records: tuple[str, ...], refused: bool, by: str, note: s
 
 
 @main.command()
-@_lane
+@_any_lane
 @_by
 @_note
 @explained
@@ -336,6 +343,75 @@ def sales_release(file: str, by: str, note: str) -> None:
     files.release(file, by, note)
     files.report()
     console.print("The next run sends it again.")
+
+
+@main.group()
+def events() -> None:
+    """Order events: what was told to Emarsys, what waits and why, and what a person must say of it."""
+
+
+@events.command("list")
+@click.option(
+    "--state", type=click.Choice(ENDED), help="Those that ended so, the latest first; else what is unfinished."
+)
+@click.option("--limit", default=50, show_default=True, help="Events to list.")
+@explained
+def events_list(state: str | None, limit: int) -> None:
+    """List the events, with what became of each, and how long they took."""
+    outbox = opened().outbox
+    counted = [
+        [kind, *(of_kind.get(one) for one in OUTBOX_STATES)] for kind, of_kind in sorted(outbox.states().items())
+    ]
+    table("Order events", ["event", *OUTBOX_STATES], counted)
+    if spreads := by_part(outbox.latencies(outbox.clock() - timedelta(days=1))):
+        rows = [[part, f"{one.median:.2f}", f"{one.p95:.2f}", f"{one.most:.2f}"] for part, one in spreads.items()]
+        table("Seconds from Prima's commit to acceptance, of the last day", ["part", "median", "95 %", "longest"], rows)
+    found = outbox.ended(state, limit) if state else outbox.unfinished(limit)
+    if found:
+        listed = [
+            [one.event_id, one.kind, one.document, one.state, f"{one.since:%Y-%m-%d %H:%M}", one.owner, one.reason]
+            for one in found
+        ]
+        table(f"{len(found)} events", ["event", "kind", "record", "state", "since (UTC)", "owner", "why"], listed)
+
+
+_event = click.option("--event", "event_ids", multiple=True, help="Id of a waiting or withheld event; may be repeated.")
+_kind = click.option(
+    "--kind", type=click.Choice([kind.value for kind in EventKind]), help="All of this kind that wait for a person."
+)
+
+
+def _chosen(event_ids: tuple[str, ...], kind: str | None) -> dict[str, Any]:
+    if bool(event_ids) == bool(kind):
+        raise click.UsageError("Name either events (--event) or a kind (--kind).")
+    return {"event_ids": event_ids, "kind": EventKind(kind) if kind else None}
+
+
+@events.command("release")
+@_event
+@_kind
+@_by
+@_note
+@explained
+def events_release(event_ids: tuple[str, ...], kind: str | None, by: str, note: str) -> None:
+    """Let events go that are held, quarantined or withheld, whatever their age.
+
+    What was too old when it was first seen keeps no data and stays withheld.
+    """
+    number = opened().outbox.release(by, note, **_chosen(event_ids, kind))
+    console.print(f"{number:,} events go as soon as the relay or the next run looks.")
+
+
+@events.command("drop")
+@_event
+@_kind
+@_by
+@_note
+@explained
+def events_drop(event_ids: tuple[str, ...], kind: str | None, by: str, note: str) -> None:
+    """Give up events that are held, quarantined or withheld, for good."""
+    number = opened().outbox.drop(by, note, **_chosen(event_ids, kind))
+    console.print(f"{number:,} events are dropped.")
 
 
 @main.command()

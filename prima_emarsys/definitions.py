@@ -9,8 +9,10 @@ from prima_emarsys.defs.core.assets import persons, sales
 from prima_emarsys.defs.core.stock import availability
 from prima_emarsys.defs.emarsys.assets import contacts, rfm_clv
 from prima_emarsys.defs.emarsys.catalogue import catalogue
+from prima_emarsys.defs.emarsys.events import events
 from prima_emarsys.defs.emarsys.predictions import predicted_value
 from prima_emarsys.defs.emarsys.sales import sales_data
+from prima_emarsys.defs.emarsys.sensors import order_events
 from prima_emarsys.defs.prima.assets import customers, orders, products, returns
 from prima_emarsys.defs.prima.sensors import prima_changes, prima_stock
 from prima_emarsys.defs.prima.stock import stock
@@ -36,11 +38,12 @@ def build_defs(project: ProjectResource | None = None) -> dg.Definitions:
             contacts,
             sales_data,
             catalogue,
+            events,
             proof_of_contacts,
         ],
         jobs=[sync, nightly_truth],
         schedules=[nightly_schedule(load_settings().site.time_zone), sales_data_schedule],
-        sensors=[prima_changes, prima_stock],
+        sensors=[prima_changes, prima_stock, order_events],
         resources={"project": project or ProjectResource()},
         # Steps of one run follow each other anyway (one warehouse), and a run starts in one second instead of ten.
         executor=dg.in_process_executor,

@@ -42,7 +42,7 @@ from prima_emarsys.steps.catalogue import (
     send_catalogue,
 )
 from prima_emarsys.steps.contacts import ContactCounts, compose_contacts
-from prima_emarsys.steps.events import Collector
+from prima_emarsys.steps.events import WATCHED, Collected, Collector
 from prima_emarsys.steps.persons import PersonsCounts, resolve_persons
 from prima_emarsys.steps.predictions import PredictionCounts, predict_value
 from prima_emarsys.steps.sales import SalesCounts, book_sales, books_of
@@ -62,7 +62,7 @@ from prima_emarsys.sync.deliver import Policy
 from prima_emarsys.sync.drain import Drained, drain
 from prima_emarsys.sync.exceptions import observe
 from prima_emarsys.sync.ledger import Ledger, write_audit
-from prima_emarsys.sync.outbox import Outbox
+from prima_emarsys.sync.outbox import Outbox, lane_of
 from prima_emarsys.sync.people import People
 from prima_emarsys.sync.plan import Route
 from prima_emarsys.sync.sales_files import SalesFiles
@@ -396,6 +396,19 @@ class Project:
             with self.warehouse():
                 return SalesSent(self.plan_sales().plan, held="emarsys.sales.sink is `none` in the site file")
         return send_sales(self.warehouse, self.ledger, self.sales_sink, self.site.emarsys.sales, self.settings.today)
+
+    def collect_events(self) -> Collected:
+        """Write down what happened to orders in Prima since it was last looked at."""
+        return sum(self.collector.collect(), Collected())
+
+    def event_marks(self) -> dict[str, str]:
+        """How far Prima itself has got, by entity whose rows show order events."""
+        return {name: str(self.watched_prima.latest(ENTITIES[name]) or "") for name in WATCHED}
+
+    def event_findings(self) -> list[Finding]:
+        """What waits for a person before order events can go."""
+        waiting = [finding for kind in EventKind for finding in self.outbox.findings(lane_of(kind))]
+        return [*self.external_events.findings, *waiting]
 
     def drain_events(
         self, *, patient: bool = True, settle_seconds: float = 0.0, resting: Collection[str] = ()

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from prima_emarsys.cli import main
+from prima_emarsys.emarsys.events import Events
 from prima_emarsys.prima.webservice import ParkedRequest
 from prima_emarsys.sandbox.emarsys.faults import Fault, Faults
 from prima_emarsys.sandbox.emarsys.server import LocalEmarsys
@@ -17,8 +18,9 @@ from prima_emarsys.sync import lanes
 from prima_emarsys.sync.exceptions import open_exceptions
 from prima_emarsys.sync.plan import LANE
 from prima_emarsys_tests.defs.house import House, account_of, first_sync, house
+from prima_emarsys_tests.defs.shop import Shop, shop, small_world
 
-__all__ = ["first_sync", "house"]
+__all__ = ["first_sync", "house", "shop", "small_world"]
 
 BY = ["--by", "Ann", "--note", "looked at it"]
 
@@ -282,3 +284,35 @@ def test_finance_accepts_a_refund_above_its_sale_and_it_is_sent(house: House) ->
         assert sent.rows_sealed == len(waiting)
         assert sent.disputed == 0
     assert run("accept", "999999", *BY).exit_code == 1
+
+
+# -- order events ----------------------------------------------------------------------------------------------------
+
+
+def test_events_are_listed_with_what_became_of_them_and_decided_upon_by_name(shop: Shop) -> None:
+    shop.happen("order")
+    shop.tell()
+    listed = run("events", "list", "--state", "sent")
+    assert listed.exit_code == 0
+    assert "order-confirmed" in listed.output
+    assert "Seconds from Prima's commit" in listed.output
+    [withheld, *_] = shop.project.outbox.ended("withheld", 1)
+    assert withheld.event_id in run("events", "list", "--state", "withheld", "--limit", "1").output
+    assert "0 events go" in run("events", "release", "--event", withheld.event_id, *BY).output
+    assert "1 events are dropped" in run("events", "drop", "--event", withheld.event_id, *BY).output
+    assert withheld.event_id in run("events", "list", "--state", "cancelled", "--limit", "1").output
+    assert run("events", "release", *BY).exit_code == 2
+
+
+def test_an_event_that_waits_for_a_person_is_listed_with_its_owner_and_goes_when_released(shop: Shop) -> None:
+    event = Events(shop.project.emarsys).ids()["prima_order_confirmed"]
+    shop.emarsys.connect_event(event, connected=False)
+    shop.happen("order")
+    shop.tell()
+    listed = run("events", "list").output
+    assert "marketing" in listed
+    assert "5005" in listed
+    shop.emarsys.connect_event(event, connected=True)
+    assert "1 events go" in run("events", "release", "--kind", "order-confirmed", *BY).output
+    shop.tell()
+    assert [one.event for one in shop.told()] == ["prima_order_confirmed"]

@@ -74,6 +74,12 @@ _CATALOGUE: dict[str, list[tuple[str, bool, str]]] = {
         ),
         ("catalogue_exceptions", False, "Every item has a title, a link and a picture, and a code of its own."),
     ],
+    "emarsys/events": [
+        ("no_event_waits_long", False, "No event that could go has waited for more than two minutes."),
+        ("told_in_time", False, "Of the last hour's events, 95 % were accepted ten seconds after Prima's commit."),
+        ("nothing_held", False, "No lane of events is stopped, nor that of contacts."),
+        ("event_exceptions", False, "Every external event exists, and no event waits for a person."),
+    ],
     "proof/contacts": [
         ("emarsys_equals_desired", False, "Read back, Emarsys holds exactly the desired contacts."),
     ],

@@ -221,7 +221,9 @@ class SqlReader:
         now = datetime.now(UTC)
         newest, row = self._highest(entity, statements, None)
         if newest is not None and newest > now:
-            newest, _ = self._highest(entity, statements, statements.upto(now, statements.sample(row)))
+            # A second more, since the bound of a stamp that is kept as text lies before every spelling of its second.
+            soon = statements.upto(now + timedelta(seconds=1), statements.sample(row))
+            newest, _ = self._highest(entity, statements, soon)
         return Mark(newest) if newest else None
 
     def _highest(self, entity: Entity, statements: Statements, upto: Raw | None) -> tuple[datetime | None, pa.Table]:

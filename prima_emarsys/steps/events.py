@@ -15,6 +15,7 @@ little more than reading it.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -92,6 +93,16 @@ class Collected:
     resolved: int = 0
     overtaken: int = 0
     history: int = 0
+
+    def __add__(self, other: Collected) -> Collected:
+        return Collected(
+            self.orders + other.orders,
+            dict(Counter(self.new) + Counter(other.new)),
+            self.known + other.known,
+            self.resolved + other.resolved,
+            self.overtaken + other.overtaken,
+            self.history + other.history,
+        )
 
     def add(self, entered: Entered) -> None:
         """Count what was written down."""
@@ -191,7 +202,7 @@ class Collector:
             self._since[kind] = datetime.fromisoformat(self._outbox.begin(f"since/{kind}", second))
         marks = self._outbox.marks()
         start = str(Mark(now - max(one.oldest for one in self._kinds.values())))
-        return {name: marks.get(name) or start for name in WATCHED}
+        return {name: marks.get(name) or self._outbox.begin(name, start) for name in WATCHED}
 
     # -- what changed --------------------------------------------------------------------------------------------
 

@@ -228,6 +228,25 @@ def _none(warehouse: Warehouse, table: ir.Table, what: str) -> Verdict:
     return Verdict(not number, f"{number:,} {what}.", {"found": number})
 
 
+def no_event_waits_long(oldest: timedelta | None, limit: timedelta) -> Verdict:
+    """No event that could go has waited for longer than this. `oldest`: how long the first of them has waited."""
+    if oldest is None:
+        return Verdict(True, "No event waits.")
+    waited = f"{oldest.total_seconds():,.0f} s"
+    return Verdict(
+        oldest <= limit, f"The event that has waited longest has waited {waited}.", {"oldest unsent": waited}
+    )
+
+
+def lanes_go(ledger: Ledger, lanes: Iterable[str]) -> Verdict:
+    """Nothing keeps any of these lanes from sending."""
+    found = {lane: lane_goes(ledger, lane) for lane in lanes}
+    standing = {lane: verdict.sentence for lane, verdict in found.items() if not verdict.passed}
+    if standing:
+        return Verdict(False, f"{len(standing)} of {len(found)} lanes stand still.", standing)
+    return Verdict(True, f"All {len(found)} lanes are open.")
+
+
 def lane_goes(ledger: Ledger, lane: str, held: str = "") -> Verdict:
     """Nothing keeps the lane from sending. `held` says why nothing new is handed to it, if so."""
     if held:

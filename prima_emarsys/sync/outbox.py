@@ -54,6 +54,8 @@ from prima_emarsys.sync.schema import outbox as table
 
 PENDING, SENDING, SENT, HELD = "pending", "sending", "sent", "held"
 QUARANTINED, WITHHELD, CANCELLED = "quarantined", "withheld", "cancelled"
+ENDED = (SENT, WITHHELD, CANCELLED)
+STATES = (PENDING, SENDING, HELD, QUARANTINED, *ENDED)
 UNFINISHED = (PENDING, SENDING)
 """Later events of the order wait for these."""
 UNDECIDED = (PENDING, HELD, QUARANTINED, WITHHELD)
@@ -105,7 +107,7 @@ class Entered:
 
 @dataclass(frozen=True)
 class Event:
-    """One event as an operator sees it."""
+    """One event as an operator sees it. `since`: when it came to where it is."""
 
     event_id: str
     kind: str
@@ -470,8 +472,10 @@ class Outbox:
         select = sa.select(table.c.kind).distinct().where(table.c.state == QUARANTINED, missing)
         return {EventKind(kind) for kind in self.ledger.read(lambda connection: connection.scalars(select).all())}
 
-    def buyers(self, limit: int = 1_000) -> list[Buyer]:
-        """Contacts that a due event waits for, and that are not just being sent or waiting for a person."""
+    def buyers(self, limit: int = 1_000, late: timedelta = timedelta(0)) -> list[Buyer]:
+        """Contacts that an event waits for which has been due for `late`, and that are not just being sent or waiting
+        for a person.
+        """
         joined = table.outerjoin(_contact, sa.and_(_contact.c.lane == CONTACTS, _contact.c.key == table.c.depends_on))
         select = (
             sa.select(table.c.depends_on, _contact.c.payload.is_not(None).label("payload"), _contact.c.filtered_rule)
@@ -480,7 +484,7 @@ class Outbox:
             .where(
                 table.c.state == PENDING,
                 table.c.depends_on.is_not(None),
-                table.c.next_attempt_at <= self.clock(),
+                table.c.next_attempt_at <= self.clock() - late,
                 sa.not_(_CONTACT_SETTLED),
                 _contact.c.lease_token.is_(None),
                 _contact.c.quarantine_code.is_(None),
@@ -501,9 +505,9 @@ class Outbox:
             for key, rule in sorted(rules.items())
         )
 
-    def due(self) -> list[EventKind]:
-        """Kinds of which something may go now, or was left by a dead sender; orders first."""
-        now = self.clock()
+    def due(self, late: timedelta = timedelta(0)) -> list[EventKind]:
+        """Kinds of which something may go, or was left by a dead sender, and has been so for `late`; orders first."""
+        now = self.clock() - late
         may_go = sa.and_(_MAY_GO, table.c.next_attempt_at <= now)
         left = sa.and_(table.c.state == SENDING, table.c.lease_until <= now)
         select = sa.select(table.c.kind).distinct().where(sa.or_(may_go, left))
@@ -546,10 +550,16 @@ class Outbox:
                 _contact.c.quarantine_owner.label("contact_owner"),
             )
             .select_from(table.outerjoin(_contact, contact))
-            .where(table.c.state.in_((*UNFINISHED, HELD, QUARANTINED)))
             .order_by(table.c.queued_at, table.c.id)
-            .limit(limit)
         )
+        return self._shown(select.where(table.c.state.in_((*UNFINISHED, HELD, QUARANTINED))).limit(limit))
+
+    def ended(self, state: str, limit: int = 50) -> list[Event]:
+        """Events that ended so, the latest first, with the reason."""
+        select = sa.select(table).where(table.c.state == state)
+        return self._shown(select.order_by(table.c.finished_at.desc(), table.c.id.desc()).limit(limit))
+
+    def _shown(self, select: sa.Select[*tuple[Any, ...]]) -> list[Event]:
         return [_shown(row) for row in self.ledger.read(lambda connection: connection.execute(select).all())]
 
     def latencies(self, since: datetime, limit: int = 10_000) -> list[Latency]:
@@ -750,7 +760,9 @@ def _finding_kind(row: Any) -> str:
 
 
 def _shown(row: Any) -> Event:
-    if row.state in (HELD, QUARANTINED):
+    if row.state == SENT:
+        reason, owner = f"accepted {row.accepted_at:%Y-%m-%d %H:%M:%S}", ""
+    elif row.state not in UNFINISHED:
         reason, owner = f"{row.code}: {row.cause}", row.owner
     elif row.state == SENDING:
         reason, owner = "on its way", ""
@@ -764,7 +776,7 @@ def _shown(row: Any) -> Event:
         reason, owner = "an earlier event of its order goes first", ""
     else:
         reason, owner = f"due, after {row.attempts} calls without an answer" if row.attempts else "due", ""
-    since = row.waiting_since or row.queued_at
+    since = row.finished_at or row.waiting_since or row.queued_at
     return Event(row.event_id, row.kind, row.document, row.state, reason, owner, since, row.dated_at)
 
 

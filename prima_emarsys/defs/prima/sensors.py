@@ -22,12 +22,13 @@ DOWNSTREAM = {
     "orders": ["core/sales", "emarsys/rfm_clv", "emarsys/contacts"],
     "returns": ["core/sales", "emarsys/rfm_clv", "emarsys/contacts"],
 }
-"""What follows each subject, what has a schedule of its own aside (`SCHEDULED`); a test compares it with the graph."""
+"""What follows each subject, what has a schedule or sensor of its own aside (`SCHEDULED`); a test compares it with the
+graph."""
 
 STOCK_DOWNSTREAM = {"stock": ["core/availability", "emarsys/catalogue"], "products": ["emarsys/catalogue"]}
 """The same of what has a sensor of its own."""
 
-SCHEDULED = ("emarsys/predicted_value", "emarsys/sales_data", "proof/contacts")
+SCHEDULED = ("emarsys/predicted_value", "emarsys/sales_data", "emarsys/events", "proof/contacts")
 _FIRST = "emarsys/predicted_value"
 """Asked for once, with the very first contacts: else the first night would change them all."""
 
