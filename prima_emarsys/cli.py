@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -21,6 +25,7 @@ from prima_emarsys.prima.sql import ReadError, WritableRoleError
 from prima_emarsys.prima.webservice import WebServiceError
 from prima_emarsys.project import Project
 from prima_emarsys.proof.latency import by_part
+from prima_emarsys.relay import Relay, Report
 from prima_emarsys.settings import SettingsError, load_settings
 from prima_emarsys.site import EventKind
 from prima_emarsys.steps.catalogue import LANE as CATALOGUE_LANE
@@ -445,6 +450,33 @@ def release_request(key: str, by: str, note: str) -> None:
     if not opened().release_request(key, by, note):
         raise click.ClickException(f"No request {key} is parked; `prima-emarsys parked-requests` lists them.")
     console.print("The request is sent again by the next run.")
+
+
+@main.command()
+@explained
+def relay() -> None:
+    """Tell what happens to orders within seconds, until interrupted. Any number of relays may run.
+
+    With DAGSTER_HOME set, the asset emarsys/events shows what it does.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s relay: %(message)s", level=logging.WARNING)
+    logging.getLogger("prima_emarsys").setLevel(logging.INFO)
+    over = threading.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, lambda *_: over.set())
+    console.print("The relay watches Prima.")
+    Relay(opened, _reports()).run(over)
+    console.print("The relay has ended.")
+
+
+def _reports() -> Report:
+    """To Dagster, of which DAGSTER_HOME says where it is; else to nobody."""
+    if not os.environ.get("DAGSTER_HOME"):
+        console.print("DAGSTER_HOME is not set, so Dagster does not hear of what the relay does.")
+        return lambda *_: None
+    from prima_emarsys.defs.emarsys.relayed import reports
+
+    return reports()
 
 
 # -- the sandbox -----------------------------------------------------------------------------------------------------

@@ -406,9 +406,9 @@ class Project:
         return {name: str(self.watched_prima.latest(ENTITIES[name]) or "") for name in WATCHED}
 
     def event_findings(self) -> list[Finding]:
-        """What waits for a person before order events can go."""
-        waiting = [finding for kind in EventKind for finding in self.outbox.findings(lane_of(kind))]
-        return [*self.external_events.findings, *waiting]
+        """What waits for a person before order events can go; of missing names, as far as they were looked up."""
+        names = self.external_events.findings if "external_events" in self.__dict__ else []
+        return [*names, *(finding for kind in EventKind for finding in self.outbox.findings(lane_of(kind)))]
 
     def drain_events(
         self, *, patient: bool = True, settle_seconds: float = 0.0, resting: Collection[str] = ()

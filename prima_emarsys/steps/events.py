@@ -58,6 +58,9 @@ AMENDED_AT_ONCE = 50
 RESTLESS = timedelta(seconds=5)
 """A table whose latest stamp is no older may change again under the same stamp."""
 
+RESTLESS_EVERY_SECONDS = 0.5
+"""How often it is looked at for that."""
+
 SHORT_OVERLAP = timedelta(seconds=30)
 """Read again each time: stamps are set before the commit that shows them."""
 
@@ -146,18 +149,20 @@ class Collector:
         self._prima, self._outbox, self._buyers, self._kinds, self._rules = prima, outbox, buyers, kinds, rules
         self._since: dict[EventKind, datetime] = {}
         self._widely_at: float | None = None
+        self._looked_at = float("-inf")
         self._seen: dict[str, dict[Any, int]] = {name: {} for name in WATCHED}
 
     def stirs(self) -> bool:
         """Whether a look may find something: a cheap question, to be asked a few times a second."""
         if not self._kinds:
             return False
-        now, marks = self._outbox.clock(), self._outbox.marks()
         if self._wide_is_due():
             return True
+        now, marks = self._outbox.clock(), self._outbox.marks()
+        rested = time.monotonic() - self._looked_at >= RESTLESS_EVERY_SECONDS
         for name in WATCHED:
             latest = self._prima.latest(ENTITIES[name])
-            if latest is not None and (str(latest) > marks.get(name, "") or now - latest.at < RESTLESS):
+            if latest is not None and (str(latest) > marks.get(name, "") or (rested and now - latest.at < RESTLESS)):
                 return True
         return False
 
@@ -166,6 +171,7 @@ class Collector:
         if not self._kinds:
             return
         wide = self._wide_is_due()
+        self._looked_at = time.monotonic()
         try:
             yield from self._collect(wide)
         except BaseException:

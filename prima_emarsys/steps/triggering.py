@@ -86,7 +86,9 @@ class ExternalEvents:
 
     @property
     def missing(self) -> dict[EventKind, str]:
-        """Kinds whose external event Emarsys does not have, with its name in the site file."""
+        """Kinds whose external event Emarsys does not have, with its name in the site file; none before a look."""
+        if self._looked_at is None:
+            return {}
         return {kind: one.name for kind, one in self._mapped.items() if one.name not in self._ids}
 
     @property

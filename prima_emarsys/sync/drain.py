@@ -7,6 +7,7 @@ at once. How a lane is worked is in `deliver`, the states of events are in `outb
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -36,6 +37,12 @@ class Drained:
     def tally(self) -> Tally:
         """What became of the events of all kinds."""
         return sum(self.events.values(), Tally())
+
+    def __add__(self, other: Drained) -> Drained:
+        events = {kind: self.events.get(kind, Tally()) + other.events.get(kind, Tally())
+                  for kind in self.events | other.events}  # fmt: skip
+        ended = dict(Counter(self.ended) + Counter(other.ended))
+        return Drained(self.contacts + other.contacts, events, ended, self.stopped | other.stopped)
 
 
 def drain(
