@@ -346,11 +346,14 @@ def run_dev(console: Console, folder: Path, customers: int, every: timedelta, po
         if every:
             world.start()
         command = [str(Path(sys.executable).with_name("dagster")), "dev", "-w", "workspace.yaml", "-h", "127.0.0.1"]
-        # In a group of its own: whatever ends this process ends Dagster's processes with it.
-        dagster = subprocess.Popen(  # noqa: S603 (the installed dagster command)
-            [*command, "-p", str(port)],
-            env={**os.environ, **environment, "DAGSTER_HOME": str(home)},
-            start_new_session=True,
+        # Each in a group of its own: whatever ends this process ends theirs with it.
+        dagster, relay = (
+            subprocess.Popen(  # noqa: S603 (the installed dagster command, and our own)
+                started,
+                env={**os.environ, **environment, "DAGSTER_HOME": str(home)},
+                start_new_session=True,
+            )
+            for started in ([*command, "-p", str(port)], [sys.executable, "-m", "prima_emarsys.cli", "relay"])
         )
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
@@ -359,6 +362,7 @@ def run_dev(console: Console, folder: Path, customers: int, every: timedelta, po
             pass
         finally:
             over.set()
+            _end(relay)
             _end(dagster)
 
 

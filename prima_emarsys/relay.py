@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from prima_emarsys.project import Project
+from prima_emarsys.settings import SettingsError
 from prima_emarsys.steps.events import Collected
 from prima_emarsys.sync.drain import Drained
 
@@ -43,7 +44,9 @@ class Relay:
         self._tended_at = self._reported_at = float("-inf")
 
     def run(self, over: threading.Event) -> None:
-        """Work until `over` is set. Outlives every failure but one of the settings: Prima or Emarsys may be down."""
+        """Work until `over` is set. Outlives every failure, since Prima or Emarsys may be down for a while; but for
+        SettingsError, which it raises.
+        """
         pause = 1.0
         while not over.is_set():
             project = self._open()
@@ -51,6 +54,8 @@ class Relay:
             try:
                 self._watch(project, over)
                 self._tell(project)
+            except SettingsError:
+                raise
             except Exception as error:
                 # The words of an error that nobody foresaw may hold a person's data.
                 foreseen = type(error).__module__.startswith("prima_emarsys")

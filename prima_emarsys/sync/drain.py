@@ -112,6 +112,7 @@ def _send_contacts(
         done.ended["filtered"] = done.ended.get("filtered", 0) + outbox.exclude(never)
     wanted = [one.key for one in buyers if one.key not in never]
     if wanted and CONTACTS not in resting and CONTACTS not in done.stopped:
+        ledger.expire_leases(CONTACTS)  # a dead sender may have left them
         ledger.hasten(CONTACTS, wanted)
         sent = deliver(ledger, CONTACTS, sender, policy, stock=ledger.hastened(), sleep=sleep)
         done.contacts += sent.tally

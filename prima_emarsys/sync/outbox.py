@@ -474,7 +474,7 @@ class Outbox:
 
     def buyers(self, limit: int = 1_000, late: timedelta = timedelta(0)) -> list[Buyer]:
         """Contacts that an event waits for which has been due for `late`, and that are not just being sent or waiting
-        for a person.
+        for a person. One that a dead sender left is among them.
         """
         joined = table.outerjoin(_contact, sa.and_(_contact.c.lane == CONTACTS, _contact.c.key == table.c.depends_on))
         select = (
@@ -486,7 +486,7 @@ class Outbox:
                 table.c.depends_on.is_not(None),
                 table.c.next_attempt_at <= self.clock() - late,
                 sa.not_(_CONTACT_SETTLED),
-                _contact.c.lease_token.is_(None),
+                sa.or_(_contact.c.lease_token.is_(None), _contact.c.lease_until <= self.clock()),
                 _contact.c.quarantine_code.is_(None),
                 sa.or_(_contact.c.key.is_(None), _contact.c.next_attempt_at <= self.clock()),
             )

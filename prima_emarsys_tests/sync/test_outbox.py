@@ -165,6 +165,19 @@ def test_nothing_goes_before_its_contact_is_acknowledged_and_the_contact_goes_fi
     assert sent.payload is None
 
 
+def test_a_contact_that_a_dead_sender_left_goes_first_too(ledger: Ledger, clock: MovedClock) -> None:
+    ledger.stage(CONTACTS, [want("p1", _1="Ann")], "m1")
+    assert ledger.claim(CONTACTS) is not None  # and then its process died
+    enter(ledger, fact())
+    events, contacts = Events(), Remote()
+    drain_all(ledger, events, contacts, sleep=clock.sleep)
+    assert not events.told
+    clock.sleep(121)
+    drain_all(ledger, events, contacts, sleep=clock.sleep)
+    assert list(contacts.contacts) == ["p1"]
+    assert events.told == [("p1", "1")]
+
+
 def test_a_contact_with_something_newer_to_send_goes_first_too(ledger: Ledger) -> None:
     acknowledge_contacts(ledger, "p1")
     ledger.stage(CONTACTS, [want("p1", _1="Bea")], "m1")
