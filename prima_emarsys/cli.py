@@ -234,11 +234,8 @@ def prove() -> None:
 
 _by = click.option("--by", required=True, help="Your name; it is written to the audit table.")
 _note = click.option("--note", required=True, help="Why.")
-_lane = click.argument("lane", type=click.Choice([LANE, SALES_LANE, CATALOGUE_LANE]))
 _held = click.argument("lane", type=click.Choice([LANE, SALES_LANE, CATALOGUE_LANE, STOCK_LANE]))
-_any_lane = click.argument(
-    "lane", type=click.Choice([LANE, SALES_LANE, CATALOGUE_LANE, *map(lane_of, EventKind)])
-)
+_lane = click.argument("lane", type=click.Choice([LANE, SALES_LANE, CATALOGUE_LANE, *map(lane_of, EventKind)]))
 
 
 @main.command()
@@ -265,7 +262,7 @@ def release(lane: str, records: tuple[str, ...], refused: bool, by: str, note: s
 
 
 @main.command()
-@_any_lane
+@_lane
 @_by
 @_note
 @explained
