@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ from prima_emarsys.sync.doctor import examine
 from prima_emarsys.sync.exceptions import mark, open_exceptions
 from prima_emarsys.sync.outbox import ENDED, lane_of
 from prima_emarsys.sync.outbox import STATES as OUTBOX_STATES
+from prima_emarsys.sync.periods import ORDERED, POSTED, ClosedPeriod, NotSignable, Periods
 from prima_emarsys.sync.plan import LANE, changes, explain, make_plan
 from prima_emarsys.sync.sales_files import STATES, NotResolvable, SalesFiles
 from prima_emarsys.sync.sales_plan import FOR_CONTACT, QUARANTINED
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
 console = Console(highlight=False)
 _EXPLAINED = (
     SettingsError, ReadError, WritableRoleError, WebServiceError, FieldsUnusable, NotAnswered, LedgerUnusable,
-    WarehouseBusyError, NotResolvable,
+    WarehouseBusyError, NotResolvable, NotSignable,
 )  # fmt: skip
 """Errors whose message is all that an operator needs."""
 
@@ -60,10 +62,12 @@ def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]])
     """Print a table; numbers stand on the right."""
     shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
     for place, heading in enumerate(headings):
-        numeric = bool(rows) and all(isinstance(row[place], int) or row[place] in ("", None) for row in rows)
-        shown.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+        numeric = bool(rows) and all(isinstance(row[place], int | Decimal) or row[place] in ("", None) for row in rows)
+        shown.add_column(heading, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
     for row in rows:
-        shown.add_row(*(f"{cell:,}" if isinstance(cell, int) else "" if cell is None else str(cell) for cell in row))
+        shown.add_row(
+            *(f"{cell:,}" if isinstance(cell, int | Decimal) else "" if cell is None else str(cell) for cell in row)
+        )
     console.print(shown)
 
 
@@ -226,6 +230,30 @@ def prove() -> None:
             ]
         ],
     )
+    if not proof.holds:
+        sys.exit(1)
+
+
+@main.group()
+def report() -> None:
+    """Write what a proof found, for people to read."""
+
+
+@report.command("sales")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), default=Path("reports"), show_default=True, help="Where to write it."
+)
+@explained
+def report_sales(folder: Path) -> None:
+    """Prove sales now, and write a page and CSV files for finance. Exits 1 if a difference has no cause."""
+    project = opened()
+    with project.warehouse() as warehouse:
+        if not warehouse.has("emarsys.sales_data"):
+            raise click.ClickException("No sales data have been computed yet: materialise emarsys/sales_data first.")
+    proof, written = project.report_sales(folder)
+    for path in written:
+        console.print(str(path))
+    console.print(proof.sentence)
     if not proof.holds:
         sys.exit(1)
 
@@ -414,6 +442,49 @@ def events_drop(event_ids: tuple[str, ...], kind: str | None, by: str, note: str
     """Give up events that are held, quarantined or withheld, for good."""
     number = opened().outbox.drop(by, note, **_chosen(event_ids, kind))
     console.print(f"{number:,} events are dropped.")
+
+
+@main.group(invoke_without_command=True)
+@click.option("--limit", default=36, show_default=True, help="Periods to list, the newest last.")
+@click.pass_context
+@explained
+def periods(context: click.Context, limit: int) -> None:
+    """List the accounting periods that Prima has closed, with their frozen figures and who signed them off."""
+    if context.invoked_subcommand:
+        return
+    found = Periods(opened().ledger).active()
+    by_key: dict[tuple[str, str], dict[str, ClosedPeriod]] = {}
+    for one in found:
+        by_key.setdefault(one.key, {})[one.clock] = one
+    listed = [
+        [
+            posted.company,
+            posted.period,
+            posted.net,
+            posted.late,
+            clocks[ORDERED].net if ORDERED in clocks else None,
+            posted.currency,
+            posted.signed_by,
+        ]
+        for clocks in list(by_key.values())[-limit:]
+        if (posted := clocks.get(POSTED))
+    ]
+    headings = ["company", "period", "net posted", "of it late", "net ordered", "", "signed by"]
+    table(f"{len(listed)} closed periods", headings, listed)
+
+
+@periods.command("sign")
+@click.argument("company")
+@click.argument("period")
+@_by
+@_note
+@explained
+def periods_sign(company: str, period: str, by: str, note: str) -> None:
+    """Sign the frozen figures of a closed period off, on both clocks."""
+    for one in Periods(opened().ledger).sign(company, period, by, note):
+        console.print(
+            f"{one.period} of company {one.company}, by {one.clock} date: {one.net:,} {one.currency}. Signed."
+        )
 
 
 @main.command()

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import cast
 
 import stamina.instrumentation
@@ -28,6 +30,7 @@ from prima_emarsys.prima.sql import SqlReader
 from prima_emarsys.prima.webservice import Access, ParkedFile, WebServiceReader
 from prima_emarsys.proof.contacts import ContactsProof, prove_contacts
 from prima_emarsys.proof.sales import SalesProof, prove_sales
+from prima_emarsys.proof.sales_report import Told, write_report
 from prima_emarsys.rules.contacts import Field, site_fields
 from prima_emarsys.settings import Settings, SettingsError
 from prima_emarsys.site import CatalogueData, EventKind, EventMap, SalesData
@@ -60,15 +63,19 @@ from prima_emarsys.steps.stock import StockCounts, ask_service, look_at_mirror, 
 from prima_emarsys.steps.triggering import ExternalEvents
 from prima_emarsys.sync.deliver import Policy
 from prima_emarsys.sync.drain import Drained, drain
-from prima_emarsys.sync.exceptions import observe
+from prima_emarsys.sync.exceptions import observe, open_exceptions
 from prima_emarsys.sync.ledger import Ledger, write_audit
 from prima_emarsys.sync.outbox import Outbox, lane_of
 from prima_emarsys.sync.people import People
+from prima_emarsys.sync.periods import Periods
 from prima_emarsys.sync.plan import Route
 from prima_emarsys.sync.sales_files import SalesFiles
 from prima_emarsys.sync.sales_plan import Planned, mirror_sealed
 from prima_emarsys.sync.upload import Sink
 from prima_emarsys.warehouse import Warehouse, open_warehouse
+
+_ABOUT_SALES = ("prima/orders", "prima/returns", "core/sales", "emarsys/sales_data", "sales/files", "proof/sales")
+"""Scopes of the exceptions that the report on sales lists."""
 
 # Retries are counted in the ledger; stamina's own line would print a call's arguments.
 stamina.instrumentation.set_on_retry_hooks([])
@@ -477,6 +484,15 @@ class Project:
             )
         self._observe("proof/sales", proof.findings)
         return proof
+
+    def report_sales(self, folder: Path) -> tuple[SalesProof, list[Path]]:
+        """Prove sales, and write what was found into the folder, for finance: a page, and CSV files."""
+        with self.warehouse() as warehouse:
+            proof = self.prove_sales()
+            cases = [case for case in open_exceptions(self.ledger) if case.scope in _ABOUT_SALES]
+            now, periods = datetime.now(self.site.zone), Periods(self.ledger).active()
+            told = Told(self.site.site, now, self.site.emarsys.sales.vat, periods, cases)
+            return proof, write_report(folder, warehouse, proof, told)
 
     def _land(self, warehouse: Warehouse, entities: Iterable[Entity], *, sweep: bool) -> list[Landing]:
         landings = []

@@ -422,6 +422,9 @@ class SalesData(_Model):
     unknown_hours: Annotated[float, Field(gt=0)] = Field(
         default=24, description="A file of unknown fate that is older than this turns a check red"
     )
+    waiting_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.005, description="More than this share of net sales waiting for a person turns `proof/sales` red"
+    )
 
 
 class CatalogueData(_Model):

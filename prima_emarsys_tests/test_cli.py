@@ -241,7 +241,7 @@ def test_a_damaged_ledger_is_refused_and_not_replaced(house: House) -> None:
 # -- sales data ------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_of_unknown_fate_is_listed_and_settled_by_a_named_person(house: House) -> None:
+def test_a_file_of_unknown_fate_is_listed_reported_and_settled_by_a_named_person(house: House, tmp_path: Path) -> None:
     house.emarsys.faults = Faults(Fault(kind="drop", applied=True, path="hapi/*/sales-data/api"))
     house.tick("order", changes=6, seed=3)
     with house.project() as project:
@@ -261,6 +261,11 @@ def test_a_file_of_unknown_fate_is_listed_and_settled_by_a_named_person(house: H
     (line,) = [line for line in listed.output.splitlines() if "sales-2" in line]
     name = line.split()[0]
     assert name in run("exceptions", "--owner", "marketing").output
+    reported = run("report", "sales", "--folder", str(tmp_path / "reports"))
+    assert reported.exit_code == 0
+    assert "every penny of it has its cause" in reported.output
+    page = (tmp_path / "reports" / "sales.html").read_text(encoding="utf-8")
+    assert f">unknown</td><td>{name}</td>" in page
     assert run("sales", "resolve", name, *BY).exit_code == 2
     settled = run("sales", "resolve", name, "--arrived", *BY)
     assert settled.exit_code == 0
@@ -271,6 +276,22 @@ def test_a_file_of_unknown_fate_is_listed_and_settled_by_a_named_person(house: H
     assert again.exit_code == 1
     assert f"{name} is accepted; only unknown or refused files can be decided so" in again.output
     assert run("sales", "release", name, *BY).exit_code == 1
+    run("report", "sales", "--folder", str(tmp_path / "reports"))
+    assert name not in (tmp_path / "reports" / "sales.html").read_text(encoding="utf-8")
+    _sign_a_period()
+
+
+def _sign_a_period() -> None:
+    listed = run("periods")
+    company, period, *_ = listed.output.splitlines()[-2].split()
+    signed = run("periods", "sign", company, period, *BY)
+    assert signed.exit_code == 0
+    assert signed.output.count("Signed.") == 2
+    assert "Ann" in run("periods").output.splitlines()[-2]
+    again = run("periods", "sign", company, period, *BY)
+    assert again.exit_code == 1
+    assert "was signed by Ann already" in again.output
+    assert "is not closed" in run("periods", "sign", company, "1999-01", *BY).output
 
 
 def test_finance_accepts_a_refund_above_its_sale_and_it_is_sent(house: House) -> None:

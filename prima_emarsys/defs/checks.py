@@ -83,6 +83,11 @@ _CATALOGUE: dict[str, list[tuple[str, bool, str]]] = {
     "proof/contacts": [
         ("emarsys_equals_desired", False, "Read back, Emarsys holds exactly the desired contacts."),
     ],
+    "proof/sales": [
+        ("causes_add_up", False, "Every penny by which a day differs has its cause, on both clocks."),
+        ("little_waits_for_people", False, "What differs and waits for a person is within the site's tolerance."),
+        ("closed_periods_stand", False, "Nothing was posted into a closed period, or changed in it, since it closed."),
+    ],
 }
 
 

@@ -24,10 +24,11 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from prima_emarsys.finding import Finding
+from prima_emarsys.finding import Finding, Owner
 from prima_emarsys.proof.periods import Closing, close_periods
 from prima_emarsys.rules.exact import in_base
 from prima_emarsys.rules.reconciliation import (
+    ABOVE_SALE,
     EXCLUDED,
     LATE,
     MERGED,
@@ -42,6 +43,7 @@ from prima_emarsys.rules.reconciliation import (
     WAITING,
     cause_of_rule,
     documents,
+    owner_of,
     waiting_returns,
 )
 from prima_emarsys.rules.sales import Books
@@ -66,6 +68,10 @@ FIGURES = ("orders", "refunds", "returns_waiting", "net", "desired", "accepted",
 account's currency, with or without VAT as the site sends it; `value_…` the same with VAT in the order's currency.
 net = orders + refunds + returns_waiting is what Prima says; difference = net − accepted."""
 
+NO_DATE = "no date"
+Months = dict[str, dict[str, dict[str, Decimal]]]
+"""Month (`2026-03`, or `NO_DATE`), the oldest first → clock → figure → amount in the account's currency."""
+
 GROUP = ("company", "channel", "currency")
 _MEASURES = {"value": "decimal(18,4)", "amount": "decimal(18,2)"}
 _ENTRY = ("cause", "detail", "record", *PLACE, *_MEASURES)
@@ -83,6 +89,13 @@ class CauseTotal:
     records: int
     value: Decimal
     amount: Decimal
+    size: Decimal
+    """As `amount`, refunds not set off against sales."""
+
+    @property
+    def owner(self) -> Owner | None:
+        """Whose turn it is, if somebody's."""
+        return owner_of(self.cause, self.detail)
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,7 @@ class SalesProof:
     causes: list[CauseTotal]
     unequal: int
     """Days of a company, channel and currency (on either clock) whose causes do not add up to the difference."""
+    months: Months = field(repr=False)
     closing: Closing = field(repr=False)
     late: list[LateTotal] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list, repr=False)
@@ -111,6 +125,22 @@ class SalesProof:
     def unexplained(self) -> list[CauseTotal]:
         """What has no cause."""
         return [one for one in self.causes if one.cause == UNEXPLAINED]
+
+    @property
+    def waiting_for_people(self) -> Decimal:
+        """What somebody must settle, refunds not set off against sales, in the account's currency."""
+        return sum((one.size for one in self.causes if one.owner), Decimal("0.00"))
+
+    @property
+    def sentence(self) -> str:
+        """What was found, in a sentence."""
+        difference = f"Difference {self.totals['difference']:,} {self.currency}"
+        if not self.holds:
+            lost = self.amount_of(UNEXPLAINED)
+            return f"{difference}: {lost:,} has no cause, and on {self.unequal:,} days the causes do not add up."
+        if not self.causes:
+            return f"{difference}: Emarsys has accepted exactly what Prima says, day by day."
+        return f"{difference}, and every penny of it has its cause."
 
     @property
     def holds(self) -> bool:
@@ -356,7 +386,7 @@ class _Reconciliation:
                 else_=ibis.null("string"),
             ),
             why=ibis.cases(
-                (joined.reason == DISPUTED, "refunded above its sale"),
+                (joined.reason == DISPUTED, ABOVE_SALE),
                 (contact & joined.refused.notnull(), "its contact was refused"),
                 else_="",
             ),
@@ -466,12 +496,25 @@ def residuals(warehouse: Warehouse) -> ir.Table:
     return rest.filter(_any_of(rest, _MEASURES))
 
 
+def _by_month(warehouse: Warehouse) -> Months:
+    proved = warehouse.table(PROVED)
+    month = proved.day.strftime("%Y-%m").fill_null(NO_DATE)
+    sums = proved.group_by(month=month, clock=proved.clock).agg(**{name: proved[name].sum() for name in FIGURES})
+    found: Months = {}
+    for row in warehouse.read(sums.order_by("month", "clock")).to_pylist():
+        found.setdefault(row["month"], {})[row["clock"]] = {name: row[name] for name in FIGURES}
+    return found
+
+
 def _summary(warehouse: Warehouse, found: _Reconciliation, closing: Closing, currency: str) -> SalesProof:
     proved, causes = warehouse.table(PROVED), warehouse.table(CAUSES)
     posted = proved.filter(proved.clock == POSTED)
     totals = warehouse.read(posted.agg(**{name: posted[name].sum().fill_null(0) for name in FIGURES})).to_pylist()[0]
     by_cause = causes.group_by(["cause", "detail", "currency"]).agg(
-        records=causes.record.nunique(), value=causes.value.sum(), amount=causes.amount.sum()
+        records=causes.record.nunique(),
+        value=causes.value.sum(),
+        amount=causes.amount.sum(),
+        size=causes.amount.abs().sum(),
     )
     rows = warehouse.read(by_cause.order_by("cause", ibis.desc(ibis._.amount.abs()), "detail", "currency")).to_pylist()
     late = closing.late.group_by(["clock", "company", "origin", "counts_in", "base_currency"]).agg(
@@ -491,6 +534,7 @@ def _summary(warehouse: Warehouse, found: _Reconciliation, closing: Closing, cur
         totals=totals,
         causes=[CauseTotal(**row) for row in rows],
         unequal=warehouse.count(residuals(warehouse)),
+        months=_by_month(warehouse),
         closing=closing,
         late=lates,
         findings=_findings(warehouse, lates),

@@ -288,6 +288,22 @@ _CATALOGUE = (
 )
 CAUSES: dict[str, Cause] = {cause.name: cause for cause in _CATALOGUE}
 
+ABOVE_SALE = "refunded above its sale"
+_FINANCES = frozenset({ABOVE_SALE, "order-unknown", CREDIT_UNDATED})
+"""Details that finance must look at, whoever the cause's owner is."""
+
+
+def owner_of(cause: str, detail: str) -> Owner | None:
+    """Whose turn it is to settle a piece of a difference; None: nobody's."""
+    return Owner.FINANCE if detail in _FINANCES else CAUSES[cause].owner
+
+
+def owners(cause: ir.StringValue, detail: ir.StringValue) -> ir.StringValue:
+    """As `owner_of`, of columns; empty for nobody."""
+    named = [(cause == one.name, one.owner.value) for one in CAUSES.values() if one.owner]
+    return ibis.cases((detail.isin(sorted(_FINANCES)), Owner.FINANCE.value), *named, else_="")
+
+
 _CAUSE_OF_RULE = {
     "account-unknown": QUARANTINED,
     "order-unknown": QUARANTINED,

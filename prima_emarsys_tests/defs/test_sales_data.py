@@ -19,6 +19,7 @@ from prima_emarsys_tests.defs.house import COMPUTING, SWEEPING, House, checks, i
 
 UPLOAD = "hapi/*/sales-data/api"
 SALES = (*SWEEPING, *COMPUTING)
+PROOF = "proof/sales"
 
 
 def desired(house: House) -> dict[str, Decimal]:
@@ -133,9 +134,10 @@ def test_a_second_run_sends_nothing(seen: Seen) -> None:
 def test_row_5_a_lost_reply_is_settled_by_a_person_and_the_turnover_ties_again(house: House) -> None:
     house.emarsys.faults = Faults(Fault(kind="drop", applied=True, path=UPLOAD))
     house.tick("order", changes=6, seed=3)
-    result = house.run(*SALES)
+    result = house.run(*SALES, PROOF)
     counts = metadata(result, "emarsys/sales_data")
     assert counts["unknown"] == counts["sent"] > 0
+    assert checks(result)[f"{PROOF}:causes_add_up"]
     house.emarsys.faults = Faults()
     again = metadata(house.run("emarsys/sales_data"), "emarsys/sales_data")
     assert again["sent"] == 0
@@ -144,8 +146,10 @@ def test_row_5_a_lost_reply_is_settled_by_a_person_and_the_turnover_ties_again(h
         [file] = files.all(UNKNOWN)
         cases: list[Any] = [case for case in open_exceptions(project.ledger) if case.kind == "sales-file-unknown"]
         assert [(case.record, case.money, case.owner) for case in cases] == [(file.name, file.value, "marketing")]
+        assert f"| unknown | {file.name} | GBP |" in metadata(result, PROOF)["why they differ"]
         files.resolve(file.name, "arrived", "Ann", "it is on the page")
-    house.run("emarsys/sales_data")
+    settled = house.run("emarsys/sales_data", PROOF)
     assert sum(held(house).values()) == sum(desired(house).values())
+    assert "| unknown |" not in metadata(settled, PROOF)["why they differ"]
     with house.project() as project:
         assert {file.state for file in SalesFiles(project.ledger).all()} == {ACCEPTED}
