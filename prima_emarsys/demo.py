@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import dagster as dg
@@ -28,6 +29,7 @@ from rich.table import Table
 from prima_emarsys.defs.showing import FLOW
 from prima_emarsys.emarsys.contacts import Contacts
 from prima_emarsys.project import Project
+from prima_emarsys.proof.sales import SalesProof
 from prima_emarsys.rules.availability import SKU
 from prima_emarsys.sandbox.emarsys.faults import Faults
 from prima_emarsys.sandbox.emarsys.server import LocalEmarsys
@@ -40,6 +42,7 @@ from prima_emarsys.site import load_site
 from prima_emarsys.steps.availability import AVAILABILITY
 from prima_emarsys.steps.triggering import OPT_IN_FIELD, OPTED_IN
 from prima_emarsys.sync.exceptions import open_exceptions
+from prima_emarsys.sync.periods import CLOCKS
 from prima_emarsys.sync.plan import LANE
 
 _KILL = "kill"
@@ -48,6 +51,8 @@ _AWAITED, _UNITS = 3, 12
 _CATALOGUE = "catalogue/catalogue.csv"
 _ABREAST = 3
 """Assets side by side in a table, so that it fits a narrow terminal."""
+_MONTHS = 4
+"""Months that the table of sales shows, the latest ones."""
 _ROUNDS = 8
 """Syncs tried until nothing is due; a killed process's lease must end first."""
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -104,7 +109,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def run_demo(console: Console, folder: Path, customers: int, fault: str | None) -> bool:
-    """The demonstration; true if Emarsys ends equal to the desired state."""
+    """The demonstration; true if Emarsys ends equal to the desired state, and every difference in sales has a cause."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     started = time.monotonic()
@@ -146,10 +151,16 @@ def run_demo(console: Console, folder: Path, customers: int, fault: str | None) 
             emarsys.faults = Faults()
             console.print("[bold]5.[/] Emarsys is read back and compared, field by field …")
             proof = project.prove()
+            console.print("[bold]6.[/] Sales are added up again in Prima, and compared with what Emarsys accepted …")
+            sales = project.prove_sales()
+            emarsys.load_sales()
+            turnover = sum(emarsys.turnover().values(), Decimal(0))
             _exceptions(console, project)
             _catalogue(console, emarsys, folder)
         finally:
             project.close()
+        _two_clocks(console, sales)
+        console.print(f"   The local Emarsys adds the files that it has loaded up to {turnover:,.2f} {sales.currency}.")
         console.print(f"   {time.monotonic() - started:.0f} seconds in all.")
     what = f"{proof.equal:,} of {proof.desired:,} contacts are as desired"
     if proof.holds:
@@ -159,7 +170,37 @@ def run_demo(console: Console, folder: Path, customers: int, fault: str | None) 
             f"[bold red]Emarsys differs from the desired state: {what}; {proof.differing:,} differ, "
             f"{proof.missing:,} are missing, {proof.waiting:,} wait.[/]"
         )
-    return proof.holds
+    console.print(f"[bold {'green' if sales.holds else 'red'}]{sales.sentence}[/]")
+    return proof.holds and sales.holds
+
+
+def _two_clocks(console: Console, proof: SalesProof) -> None:
+    """The latest months on both clocks, and why the two sides differ."""
+    shown = Table(
+        title=f"Sales on two clocks, in {proof.currency}", title_justify="left", title_style="bold", box=SIMPLE
+    )
+    shown.add_column("month", no_wrap=True)
+    figures = [(clock, name) for clock in CLOCKS for name in ("net", "difference")]
+    for by in ("order", "posting"):
+        shown.add_column(f"net by {by} date", justify="right")
+        shown.add_column("difference", justify="right")
+    earlier, latest = list(proof.months)[:-_MONTHS], list(proof.months)[-_MONTHS:]
+    for title, months in (("earlier", earlier), *((month, [month]) for month in latest), ("all", list(proof.months))):
+        found = [
+            [proof.months[month].get(clock, {}).get(name, Decimal(0)) for month in months] for clock, name in figures
+        ]
+        if not any(any(amounts) for amounts in found):
+            continue
+        shown.add_row(title, *(f"{sum(amounts, Decimal('0.00')):,}" for amounts in found))
+    console.print(shown)
+    why = Table(title="Why they differ", title_justify="left", title_style="bold", box=SIMPLE)
+    why.add_column("cause", no_wrap=True)
+    why.add_column("rule or reason", overflow="fold")
+    why.add_column(proof.currency, justify="right", no_wrap=True)
+    why.add_column("whose turn")
+    for one in proof.causes:
+        why.add_row(one.cause, one.detail, f"{one.amount:,}", one.owner or "")
+    console.print(why)
 
 
 def _site(folder: Path, fault: str | None) -> dict[str, str]:
