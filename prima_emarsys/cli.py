@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -21,7 +22,7 @@ from rich.table import Table
 
 from prima_emarsys.emarsys.fields import FieldsUnusable
 from prima_emarsys.emarsys.outcome import NotAnswered
-from prima_emarsys.finding import KINDS, mask
+from prima_emarsys.finding import KINDS, Owner, mask
 from prima_emarsys.prima.sql import ReadError, WritableRoleError
 from prima_emarsys.prima.webservice import WebServiceError
 from prima_emarsys.project import Project
@@ -33,11 +34,12 @@ from prima_emarsys.steps.catalogue import LANE as CATALOGUE_LANE
 from prima_emarsys.steps.catalogue import explain_catalogue
 from prima_emarsys.steps.catalogue import plan_catalogue as make_catalogue_plan
 from prima_emarsys.steps.stock import LANE as STOCK_LANE
+from prima_emarsys.sync import audit as audit_log
 from prima_emarsys.sync import guard, lanes
 from prima_emarsys.sync import retention as ledger_retention
 from prima_emarsys.sync.database import LedgerUnusable
 from prima_emarsys.sync.doctor import examine
-from prima_emarsys.sync.exceptions import mark, open_exceptions
+from prima_emarsys.sync.exceptions import ExceptionCase, as_csv, assign, find, mark, open_exceptions
 from prima_emarsys.sync.outbox import ENDED, lane_of
 from prima_emarsys.sync.outbox import STATES as OUTBOX_STATES
 from prima_emarsys.sync.periods import ORDERED, POSTED, ClosedPeriod, NotSignable, Periods
@@ -177,30 +179,6 @@ _WAITS_FOR = {FOR_CONTACT: "its buyer to be acknowledged", QUARANTINED: "finance
 
 
 @main.command()
-@click.option("--owner", type=click.Choice(sorted({kind.owner.value for kind in KINDS.values()})), help="One owner's.")
-@click.option("--limit", default=50, show_default=True, help="Exceptions to list.")
-@explained
-def exceptions(owner: str | None, limit: int) -> None:
-    """List what waits for a person, with its owner and what to do."""
-    show_exceptions(opened(), owner, limit)
-
-
-def show_exceptions(project: Project, owner: str | None = None, limit: int = 0) -> None:
-    """Print open exceptions by owner and kind, and the first of them."""
-    cases = open_exceptions(project.ledger, owner)
-    by_kind: dict[tuple[str, str], int] = {}
-    for case in cases:
-        by_kind[str(case.owner), case.kind] = by_kind.get((str(case.owner), case.kind), 0) + 1
-    rows: list[list[object]] = [
-        [owner, kind, number, KINDS[kind].what_to_do] for (owner, kind), number in sorted(by_kind.items())
-    ]
-    table("Open exceptions", ["owner", "kind", "number", "what to do"], rows)
-    if limit and cases:
-        listed = [[case.id, str(case.owner), case.kind, case.record, case.detail] for case in cases[:limit]]
-        table(f"First {len(listed)}", ["number", "owner", "kind", "record", "detail"], listed)
-
-
-@main.command()
 @explained
 def doctor() -> None:
     """Check the ledger's invariants and its database. Exits 1 if something is wrong."""
@@ -300,16 +278,191 @@ def resume(lane: str, by: str, note: str) -> None:
     console.print("The next run tries the lane with one small batch.")
 
 
-@main.command()
-@click.argument("exception", type=int)
+# -- exceptions ------------------------------------------------------------------------------------------------------
+
+_owner = click.option("--owner", type=click.Choice([owner.value for owner in Owner]), help="One owner's.")
+_number = click.argument("number", type=int)
+
+
+@main.group(invoke_without_command=True)
+@_owner
+@click.option("--limit", default=50, show_default=True, help="Exceptions to list.")
+@click.pass_context
+@explained
+def exceptions(context: click.Context, owner: str | None, limit: int) -> None:
+    """What waits for a person, with its owner and what to do; without a further command, the list."""
+    if context.invoked_subcommand is None:
+        show_exceptions(opened(), owner, limit)
+
+
+def show_exceptions(project: Project, owner: str | None = None, limit: int = 0) -> None:
+    """Print open exceptions by owner and kind, and the first of them."""
+    cases = open_exceptions(project.ledger, owner)
+    by_kind = Counter((case.owner, case.kind) for case in cases)
+    rows = [[owner, kind, number, KINDS[kind].what_to_do] for (owner, kind), number in sorted(by_kind.items())]
+    table("Open exceptions", ["owner", "kind", "number", "what to do"], rows)
+    if limit and cases:
+        listed = [
+            [str(case.id), case.owner, case.kind, case.record, case.detail, _money(case), _since(case), case.state]
+            for case in cases[:limit]
+        ]
+        headings = ["number", "owner", "kind", "record", "detail", "money", "since", "state"]
+        table(f"First {len(listed)}", headings, listed)
+
+
+def _money(case: ExceptionCase) -> str:
+    return "" if case.money is None else f"{case.money:,.2f} {case.currency or ''}".strip()
+
+
+def _since(case: ExceptionCase) -> str:
+    return f"{case.first_seen:%Y-%m-%d}"
+
+
+@exceptions.command("show")
+@_number
+@explained
+def exceptions_show(number: int) -> None:
+    """All about one: what it means, what to do, when it closes, and who did what."""
+    ledger = opened().ledger
+    case = find(ledger, number)
+    if case is None:
+        raise click.ClickException(_NO_EXCEPTION.format(number))
+    kind = KINDS[case.kind]
+    lines = {
+        "kind": case.kind,
+        "record": case.record,
+        "detail": case.detail,
+        "owner": case.owner,
+        "severity": case.severity,
+        "money at stake": _money(case),
+        "state": case.state,
+        "first seen": f"{case.first_seen:%Y-%m-%d %H:%M} UTC",
+        "last seen": f"{case.last_seen:%Y-%m-%d %H:%M} UTC, {case.times_seen} times",
+        "what it means": kind.meaning,
+        "what to do": kind.what_to_do,
+        "closes when": kind.closes_when,
+        "handbook": case.runbook,
+    }
+    table(f"Exception {number}", ["", ""], [[name, text] for name, text in lines.items() if text])
+    acts = audit_log.of_subject(ledger, "exception", str(number))
+    if acts:
+        rows = [[f"{act.at:%Y-%m-%d %H:%M}", act.who, act.what, act.detail] for act in acts]
+        table("What was decided", ["when (UTC)", "who", "what", "note"], rows)
+
+
+_NO_EXCEPTION = "There is no open exception {}; `prima-emarsys exceptions` lists them."
+
+
+def _decided(number: int, done: bool, said: str) -> None:
+    if not done:
+        raise click.ClickException(_NO_EXCEPTION.format(number))
+    console.print(f"Exception {number} {said}.")
+
+
+@exceptions.command("assign")
+@_number
+@click.argument("owner", type=click.Choice([owner.value for owner in Owner]))
 @_by
 @_note
 @explained
-def accept(exception: int, by: str, note: str) -> None:
-    """Live with an exception. A refund above its sale (by its number) is sent from then on."""
-    if not mark(opened().ledger, exception, "accepted", by, note):
-        raise click.ClickException(f"There is no open exception {exception}; `prima-emarsys exceptions` lists them.")
-    console.print(f"Exception {exception} is accepted.")
+def exceptions_assign(number: int, owner: str, by: str, note: str) -> None:
+    """Give one to another owner, for as long as it lasts."""
+    _decided(number, assign(opened().ledger, number, Owner(owner), by, note), f"belongs to {owner}")
+
+
+@exceptions.command("acknowledge")
+@_number
+@_by
+@_note
+@explained
+def exceptions_acknowledge(number: int, by: str, note: str) -> None:
+    """Say that you work on it."""
+    _decided(number, mark(opened().ledger, number, "acknowledged", by, note), "is acknowledged")
+
+
+@exceptions.command("accept")
+@_number
+@_by
+@_note
+@explained
+def exceptions_accept(number: int, by: str, note: str) -> None:
+    """Live with it until it changes. A refund above its sale is sent from then on."""
+    _decided(number, mark(opened().ledger, number, "accepted", by, note), "is accepted until it changes")
+
+
+@exceptions.command("resolve")
+@_number
+@_by
+@_note
+@explained
+def exceptions_resolve(number: int, by: str, note: str) -> None:
+    """Close it by hand. Should its check find it again, it opens as a new one."""
+    _decided(number, mark(opened().ledger, number, "resolved", by, note), "is resolved")
+
+
+@exceptions.command("retry")
+@_number
+@_by
+@_note
+@explained
+def exceptions_retry(number: int, by: str, note: str) -> None:
+    """Send a refused contact again, now, whatever else waits."""
+    project = opened()
+    case = find(project.ledger, number)
+    if case is None or case.resolved_at is not None:
+        raise click.ClickException(_NO_EXCEPTION.format(number))
+    if case.scope != f"delivery/{LANE}":
+        raise click.ClickException(f"A {case.kind} is not sent from here. {KINDS[case.kind].what_to_do}")
+    project.retry_contact(case.record, by, note)
+    again = find(project.ledger, number)
+    still = again is not None and again.resolved_at is None
+    console.print(f"Refused again: {again.detail}" if again and still else f"Exception {number} is resolved.")
+    if still:
+        sys.exit(1)
+
+
+@exceptions.command("export")
+@_owner
+@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="A file; else standard output.")
+@explained
+def exceptions_export(owner: str | None, to: Path | None) -> None:
+    """Write the open ones as CSV, for a spreadsheet."""
+    text = as_csv(open_exceptions(opened().ledger, owner))
+    if to is None:
+        click.echo(text, nl=False)
+    else:
+        to.write_text(text, encoding="utf-8-sig", newline="")
+        console.print(f"{to} is written.")
+
+
+@main.group(invoke_without_command=True)
+@click.option("--limit", default=50, show_default=True, help="Entries to list, the newest last.")
+@click.pass_context
+@explained
+def audit(context: click.Context, limit: int) -> None:
+    """Who decided what, and the head of the log, which is worth noting elsewhere."""
+    if context.invoked_subcommand is None:
+        ledger = opened().ledger
+        rows = [
+            [str(one.id), f"{one.at:%Y-%m-%d %H:%M}", one.who, one.what, one.subject, one.detail]
+            for one in audit_log.entries(ledger, limit)
+        ]
+        table("Audit log", ["entry", "when (UTC)", "who", "what", "of", "note"], rows)
+        console.print(f"Head: {audit_log.head(ledger) or 'none'}", soft_wrap=True)
+
+
+@audit.command("verify")
+@explained
+def audit_verify() -> None:
+    """Exits 1 at the first entry that was changed, put in or taken out."""
+    ledger = opened().ledger
+    fault = ledger.read(lambda connection: audit_log.first_fault(connection, ledger))
+    if fault is not None:
+        raise click.ClickException(f"The audit log is not what was written: {fault}.")
+    console.print("Every entry follows the one before it, unchanged.")
+
+
+# -- sales files -----------------------------------------------------------------------------------------------------
 
 
 @main.group()

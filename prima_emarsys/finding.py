@@ -142,7 +142,7 @@ _CATALOGUE = [
         Severity.WARNING,
         "More was returned or credited than was sold on an order line.",
         "Check the credit note against the order. Its refund is not sent to Emarsys until the credit note is corrected "
-        "in Prima, or `prima-emarsys accept NUMBER` says that it is right.",
+        "in Prima, or `prima-emarsys exceptions accept NUMBER` says that it is right.",
         "Returns and credits fit the sale again.",
     ),
     Kind(
@@ -249,7 +249,7 @@ _CATALOGUE = [
         Severity.WARNING,
         "Something was posted into a period after it was closed, or changed in it. Its figures stay as they were; the "
         "difference counts as a late adjustment of the open period.",
-        "Look at the records in the finance report; run `prima-emarsys accept NUMBER` if they are right.",
+        "Look at the records in the finance report; run `prima-emarsys exceptions accept NUMBER` if they are right.",
         "The period that it counts in is closed, or the period is as it was.",
     ),
     Kind(

@@ -24,7 +24,6 @@ from prima_emarsys.emarsys.fields import CreatableType, Fields, NewField
 from prima_emarsys.emarsys.folder import Folder
 from prima_emarsys.emarsys.sales_data import BatchFiles, HttpUpload
 from prima_emarsys.emarsys.transport import Account, Transport
-from prima_emarsys.finding import Finding
 from prima_emarsys.prima.mirror import Landing, Mirror, Reader
 from prima_emarsys.prima.sql import SqlReader
 from prima_emarsys.prima.webservice import Access, ParkedFile, WebServiceReader
@@ -61,10 +60,12 @@ from prima_emarsys.steps.sales_data import (
 from prima_emarsys.steps.sending import ContactSender, Sent, send_contacts
 from prima_emarsys.steps.stock import StockCounts, ask_service, look_at_mirror, take_snapshot
 from prima_emarsys.steps.triggering import ExternalEvents
-from prima_emarsys.sync.deliver import Policy
+from prima_emarsys.sync.audit import write_audit
+from prima_emarsys.sync.deliver import Policy, deliver
 from prima_emarsys.sync.drain import Drained, drain
 from prima_emarsys.sync.exceptions import observe, open_exceptions
-from prima_emarsys.sync.ledger import Ledger, write_audit
+from prima_emarsys.sync.lanes import CONTACTS
+from prima_emarsys.sync.ledger import Ledger
 from prima_emarsys.sync.outbox import Outbox, lane_of
 from prima_emarsys.sync.people import People
 from prima_emarsys.sync.periods import Periods
@@ -120,7 +121,10 @@ class Project:
         """The ledger, created if it is missing."""
         self.settings.home.mkdir(parents=True, exist_ok=True)
         return Ledger.open(
-            self.settings.ledger_url.get_secret_value(), self.settings.hash_key, environment=self.site.site
+            self.settings.ledger_url.get_secret_value(),
+            self.settings.hash_key,
+            environment=self.site.site,
+            owners=self.site.owners,
         )
 
     @cached_property
@@ -298,7 +302,7 @@ class Project:
         if self.parked_requests.find(key) is None:
             return False
         ledger = self.ledger
-        ledger.write(lambda connection: write_audit(connection, ledger.clock(), by, "release-request", key, note))
+        ledger.write(lambda connection: write_audit(connection, ledger, by, "release-request", key, note))
         return self.parked_requests.release(key)
 
     # -- flows -------------------------------------------------------------------------------------------------------
@@ -307,7 +311,7 @@ class Project:
         """Bring the mirror of one subject (`customers`, `orders`, `returns` …) up to date with Prima."""
         with self.warehouse() as warehouse:
             landings = self._land(warehouse, entities_of(subject), sweep=sweep)
-        self._observe(f"prima/{subject}", [finding for landing in landings for finding in landing.findings])
+        observe(self.ledger, f"prima/{subject}", [finding for landing in landings for finding in landing.findings])
         return landings
 
     def stock(self, *, sweep: bool = False) -> StockCounts:
@@ -317,7 +321,7 @@ class Project:
         with self.warehouse() as warehouse:
             sighting = asked or look_at_mirror(warehouse, self._land(warehouse, STOCK_TABLES, sweep=sweep), now)
             counts = take_snapshot(warehouse, self.ledger, sighting, self.site.stock, now)
-        self._observe("prima/stock", counts.findings)
+        observe(self.ledger, "prima/stock", counts.findings)
         return counts
 
     def availability(self, *, whole: bool = False) -> AvailabilityCounts:
@@ -329,7 +333,7 @@ class Project:
         """Bring the desired items of the catalogue up to date, for the site's day."""
         with self.warehouse() as warehouse:
             counts = compose_catalogue(warehouse, self.site, self.settings.today)
-        self._observe("emarsys/catalogue", counts.findings)
+        observe(self.ledger, "emarsys/catalogue", counts.findings)
         return counts
 
     def send_catalogue(self) -> CatalogueSent:
@@ -343,14 +347,14 @@ class Project:
         """Bring `core/persons` up to date."""
         with self.warehouse() as warehouse:
             counts = resolve_persons(warehouse, People(self.ledger), self.site.identity, whole=whole)
-        self._observe("core/persons", counts.findings)
+        observe(self.ledger, "core/persons", counts.findings)
         return counts
 
     def sales(self, *, whole: bool = False) -> SalesCounts:
         """Bring `core/sales` up to date."""
         with self.warehouse() as warehouse:
             counts = book_sales(warehouse, self.site.sales, whole=whole)
-        self._observe("core/sales", counts.findings)
+        observe(self.ledger, "core/sales", counts.findings)
         return counts
 
     def attributes(self, *, whole: bool = False) -> AttributeCounts:
@@ -367,28 +371,39 @@ class Project:
         """Bring the desired contacts up to date."""
         with self.warehouse() as warehouse:
             counts = compose_contacts(warehouse, self.contact_fields, self.countries, self.settings.today, whole=whole)
-        self._observe("emarsys/contacts", counts.findings)
+        observe(self.ledger, "emarsys/contacts", counts.findings)
         return counts
 
     def send(self, *, settle_seconds: float = 0.0) -> Sent:
         """Send every contact that differs from what Emarsys acknowledged."""
+        limits, sender = self.site.emarsys.volume, ContactSender(Contacts(self.emarsys), self.route)
+        return send_contacts(
+            self.warehouse, self.ledger, sender, self.route, limits, self._policy, settle_seconds=settle_seconds
+        )
+
+    @property
+    def _policy(self) -> Policy:
+        """How contacts are sent."""
         site = self.site.emarsys
-        policy = Policy(
+        return Policy(
             batch=site.contacts_per_call,
             parallel=site.parallel,
             lease=2 * site.call_deadline_seconds,
             grace=site.in_doubt_seconds,
         )
+
+    def retry_contact(self, key: str, by: str, note: str) -> None:
+        """Send one refused contact again as it is, now. Audited."""
+        self.ledger.release(CONTACTS, [key], by, note)
+        self.ledger.hasten(CONTACTS, [key])
         sender = ContactSender(Contacts(self.emarsys), self.route)
-        return send_contacts(
-            self.warehouse, self.ledger, sender, self.route, site.volume, policy, settle_seconds=settle_seconds
-        )
+        deliver(self.ledger, CONTACTS, sender, self._policy, stock=self.ledger.hastened())
 
     def sales_lines(self, *, whole: bool = False) -> LinesCounts:
         """Bring the desired lines of sales data up to date."""
         with self.warehouse() as warehouse:
             counts = compose_sales(warehouse, self.site.emarsys.sales, whole=whole)
-        self._observe("emarsys/sales_data", counts.findings)
+        observe(self.ledger, "emarsys/sales_data", counts.findings)
         return counts
 
     def plan_sales(self) -> Planned:
@@ -431,7 +446,7 @@ class Project:
             policy = replace(policy, lane_wait=0.0, short_wait=0.0)
         fresh = self.external_events.look(again=bool(self.outbox.parked()))
         if fresh:
-            self._observe("events/names", self.external_events.findings)
+            observe(self.ledger, "events/names", self.external_events.findings)
         return drain(
             self.ledger,
             self.external_events.senders,
@@ -466,7 +481,7 @@ class Project:
         personal = frozenset(field.name for field in self.contact_fields if field.personal)
         with self.warehouse() as warehouse:
             proof = prove_contacts(warehouse, self.ledger, held, self.route, personal)
-        self._observe("proof/contacts", proof.findings)
+        observe(self.ledger, "proof/contacts", proof.findings)
         return proof
 
     def prove_sales(self) -> SalesProof:
@@ -482,7 +497,7 @@ class Project:
                 self.settings.today,
                 behind=lambda: orders_behind(warehouse),
             )
-        self._observe("proof/sales", proof.findings)
+        observe(self.ledger, "proof/sales", proof.findings)
         return proof
 
     def report_sales(self, folder: Path) -> tuple[SalesProof, list[Path]]:
@@ -503,10 +518,3 @@ class Project:
             share = self.site.prima.short_read_share
             landings.append(Mirror(warehouse).land(reader, entity.name, sweep=whole, short_share=share))
         return landings
-
-    def _observe(self, scope: str, findings: list[Finding]) -> None:
-        owners = self.site.owners
-        owned = [
-            Finding(f.kind, f.record, f.detail, owners.get(f.kind, f.owner), f.money, f.currency) for f in findings
-        ]
-        observe(self.ledger, scope, owned)

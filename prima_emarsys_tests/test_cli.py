@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -149,6 +151,58 @@ def test_refused_contacts_are_sent_again_after_their_release(house: House) -> No
         project.send()
     assert house.held()[person]["last_name"] == "Canaryman"
     assert person not in run("exceptions").output
+
+
+def number_of(record: str) -> str:
+    """Number of the open exception about a record, as the list shows it."""
+    (line,) = [line for line in run("exceptions", "--limit", "1000").output.splitlines() if record in line]
+    return line.split()[0]
+
+
+def test_one_refused_contact_is_retried_at_once_and_its_exception_closes(house: House) -> None:
+    person = rename(house)
+    house.emarsys.faults = Faults(Fault(kind="row-errors", rows=1.0))
+    with house.project() as project:
+        project.send()
+    number = number_of(person)
+    again = run("exceptions", "retry", number, *BY)
+    assert again.exit_code == 1
+    assert "Refused again" in again.output
+    house.emarsys.faults = Faults()
+    assert "is resolved" in run("exceptions", "retry", number, *BY).output
+    assert house.held()[person]["last_name"] == "Canaryman"
+    shown = run("exceptions", "show", number).output
+    assert "resolved" in shown
+    assert "handbook/data.md#contact-refused" in shown
+
+
+@pytest.mark.usefixtures("house")
+def test_an_exception_is_assigned_acknowledged_accepted_and_resolved_by_name_and_all_is_on_record() -> None:
+    number = run("exceptions", "--owner", "finance", "--limit", "1").output.splitlines()[-2].split()[0]
+    assert run("exceptions", "assign", number, "customer-service", *BY).exit_code == 0
+    assert number in run("exceptions", "--owner", "customer-service", "--limit", "1000").output
+    for act in ("acknowledge", "accept", "resolve"):
+        assert run("exceptions", act, number, *BY).exit_code == 0
+    assert "There is no open exception" in run("exceptions", "accept", number, *BY).output
+    shown = run("exceptions", "show", number).output
+    assert [f"exception-{state}" in shown for state in ("assign", "acknowledged", "accepted", "resolved")] == [True] * 4
+    assert "exception-assign" in run("audit").output
+    assert run("audit", "verify").exit_code == 0
+    merged = run("exceptions", "--owner", "customer-service", "--limit", "1").output.splitlines()[-2].split()[0]
+    refused = run("exceptions", "retry", merged, *BY)
+    assert "is not sent from here" in refused.output
+
+
+def test_exceptions_go_to_a_spreadsheet(house: House, tmp_path: Path) -> None:
+    file = tmp_path / "exceptions.csv"
+    assert run("exceptions", "export", "--to", str(file)).exit_code == 0
+    rows = list(csv.DictReader(file.open(encoding="utf-8-sig")))
+    with house.project() as project:
+        cases = open_exceptions(project.ledger)
+    assert [(row["number"], row["kind"], row["record"]) for row in rows] == [
+        (str(case.id), case.kind, case.record) for case in cases
+    ]
+    assert sum(Decimal(row["money"] or 0) for row in rows) == sum(case.money or 0 for case in cases)
 
 
 def test_a_parked_request_of_the_web_service_is_listed_and_released_by_name_on_record(house: House) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 from prima_emarsys.rules.events import event_id
 from prima_emarsys.site import EventKind
 from prima_emarsys.sync import lanes, sales_files, schema
+from prima_emarsys.sync.audit import first_fault
 from prima_emarsys.sync.database import wal_is_safe
 from prima_emarsys.sync.ledger import IS_FILTERED, IS_IN_DOUBT, IS_LEASED, IS_QUARANTINED, IS_SETTLED, Ledger
 from prima_emarsys.sync.outbox import CANCELLED, HELD, QUARANTINED, SENDING, SENT, WITHHELD
@@ -52,6 +53,7 @@ def examine(ledger: Ledger, source_counts: Mapping[str, int] | None = None) -> l
             *_conservation(connection, ledger, source_counts or {}),
             *_sales(connection, ledger),
             *_periods(connection),
+            *_audit(connection, ledger),
             *_sizes(connection, ledger),
         ]
 
@@ -229,6 +231,11 @@ def _conservation(connection: Connection, ledger: Ledger, source_counts: Mapping
             f" + {counts.in_doubt:,} in doubt + {counts.quarantined:,} quarantined"
             f" + {sum(counts.filtered.values()):,} filtered (sum {counts.total:,})",
         )
+
+
+def _audit(connection: Connection, ledger: Ledger) -> Iterator[Check]:
+    fault = first_fault(connection, ledger)
+    yield Check("the audit log is whole", fault is None, fault or "every entry follows the one before it, unchanged")
 
 
 def _sizes(connection: Connection, ledger: Ledger) -> Iterator[Check]:

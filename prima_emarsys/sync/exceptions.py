@@ -6,7 +6,9 @@ A check reports all that is wrong now; this module remembers, opens, and closes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import csv
+import io
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,10 +18,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from prima_emarsys.finding import KINDS, Finding, Owner
-from prima_emarsys.sync.ledger import Ledger, write_audit
+from prima_emarsys.sync.audit import write_audit
+from prima_emarsys.sync.ledger import Ledger
 from prima_emarsys.sync.schema import exception as table
 
 DETAIL_LENGTH = 1_000
+
+State = Literal["open", "acknowledged", "accepted", "resolved"]
+OPEN, ACKNOWLEDGED, ACCEPTED, RESOLVED = "open", "acknowledged", "accepted", "resolved"
 
 
 @dataclass(frozen=True)
@@ -39,14 +45,22 @@ class ExceptionCase:
     last_seen: datetime
     times_seen: int
     state: str
+    assigned: bool
     resolved_at: datetime | None
+
+    @property
+    def runbook(self) -> str:
+        """Where its owner's handbook says what to do; below `docs/`."""
+        return f"handbook/{KINDS[self.kind].owner}.md#{self.kind}"
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What an observation changed. Only `opened` and `resolved` are news."""
+    """What an observation changed. All but `updated` is news."""
 
     opened: tuple[Finding, ...]
+    reopened: tuple[Finding, ...]
+    """Somebody had accepted them, and they are no longer what was accepted."""
     updated: tuple[Finding, ...]
     """Known already, and still true."""
     resolved: tuple[ExceptionCase, ...]
@@ -68,23 +82,28 @@ def observe(ledger: Ledger, scope: str, findings: Iterable[Finding]) -> Changes:
         current = sa.select(table).where(table.c.scope == scope, table.c.resolved_at.is_(None)).order_by(table.c.id)
         known = {(row.kind, row.record): row for row in connection.execute(current.with_for_update())}
         opened = [finding for key, finding in found.items() if key not in known]
-        updated = [(known[key], finding) for key, finding in found.items() if key in known]
+        still = [(known[key], finding) for key, finding in found.items() if key in known]
+        reopened = [finding for row, finding in still if row.state == ACCEPTED and _said(finding) != _accepted(row)]
         resolved = [row for key, row in known.items() if key not in found]
         if opened:
-            insert = sa.insert(table)
-            connection.execute(insert, [_row(finding, now) | _opening(scope, finding, now) for finding in opened])
-        if updated:
-            update = sa.update(table).where(table.c.id == sa.bindparam("the_id"))
-            again = update.values(times_seen=table.c.times_seen + 1)
-            connection.execute(again, [_row(finding, now) | {"the_id": row.id} for row, finding in updated])
+            rows = [_row(ledger, finding, now) | _opening(scope, finding, now) for finding in opened]
+            connection.execute(sa.insert(table), rows)
+        if still:
+            rows = [
+                _row(ledger, finding, now)
+                | ({"owner": row.owner} if row.assigned else {})
+                | {"the_id": row.id, "state": OPEN if finding in reopened else row.state}
+                for row, finding in still
+            ]
+            connection.execute(_update().values(times_seen=table.c.times_seen + 1), rows)
         if resolved:
-            update = sa.update(table).where(table.c.id == sa.bindparam("the_id"))
-            mended = update.values(state="resolved", resolved_at=sa.bindparam("at"))
+            mended = _update().values(state=RESOLVED, resolved_at=sa.bindparam("at"))
             connection.execute(mended, [{"the_id": row.id, "at": now} for row in resolved])
         return Changes(
             tuple(opened),
-            tuple(finding for _, finding in updated),
-            tuple(_case(row, state="resolved", resolved_at=now) for row in resolved),
+            tuple(reopened),
+            tuple(finding for _, finding in still),
+            tuple(_case(row, state=RESOLVED, resolved_at=now) for row in resolved),
         )
 
     return ledger.write(work)
@@ -101,16 +120,61 @@ def open_exceptions(ledger: Ledger, owner: Owner | str | None = None) -> list[Ex
     return ledger.read(lambda connection: [_case(row) for row in connection.execute(select)])
 
 
-def mark(
-    ledger: Ledger, exception_id: int, state: Literal["open", "acknowledged", "accepted"], by: str, note: str
-) -> bool:
-    """Say that somebody works on it (`acknowledged`), or lives with it (`accepted`). Audited; False if resolved."""
+def find(ledger: Ledger, exception_id: int) -> ExceptionCase | None:
+    """One exception, resolved or not."""
+    select = sa.select(table).where(table.c.id == exception_id)
+    row = ledger.read(lambda connection: connection.execute(select).one_or_none())
+    return None if row is None else _case(row)
 
+
+def mark(ledger: Ledger, exception_id: int, state: State, by: str, note: str) -> bool:
+    """Say where an exception stands. Audited; False if it is resolved already.
+
+    `acknowledged`: somebody works on it. `accepted`: it is lived with, until it changes. `resolved`: it needs nobody
+    any more; should its check find it again, it is a new one.
+    """
+    values: dict[str, Any] = {"state": state}
+    if state == RESOLVED:
+        values["resolved_at"] = ledger.clock()
+    return _by_a_person(ledger, exception_id, values, by, f"exception-{state}", note)
+
+
+def assign(ledger: Ledger, exception_id: int, owner: Owner, by: str, note: str) -> bool:
+    """Give an exception to another owner, for as long as it lasts. Audited; False if it is resolved already."""
+    return _by_a_person(
+        ledger, exception_id, {"owner": str(owner), "assigned": True}, by, "exception-assign", f"{note} (to {owner})"
+    )
+
+
+_CSV = (
+    "number", "owner", "severity", "kind", "record", "detail", "money", "currency", "first seen", "last seen",
+    "times seen", "state", "what to do",
+)  # fmt: skip
+
+
+def as_csv(cases: Iterable[ExceptionCase]) -> str:
+    """Exceptions for a spreadsheet; moments are UTC. Nothing in it is taken for a formula."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(_CSV)
+    for one in cases:
+        seen = [f"{at:%Y-%m-%d %H:%M:%S}" for at in (one.first_seen, one.last_seen)]
+        what = KINDS[one.kind].what_to_do
+        row = [one.id, one.owner, one.severity, one.kind, one.record, one.detail, one.money, one.currency, *seen]
+        writer.writerow([_as_text(cell) for cell in (*row, one.times_seen, one.state, what)])
+    return out.getvalue()
+
+
+def _as_text(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t")) else cell
+
+
+def _by_a_person(ledger: Ledger, exception_id: int, values: Mapping[str, Any], by: str, what: str, note: str) -> bool:
     def work(connection: Connection) -> bool:
         current = sa.and_(table.c.id == exception_id, table.c.resolved_at.is_(None))
-        changed = connection.execute(sa.update(table).where(current).values(state=state)).rowcount == 1
+        changed = connection.execute(sa.update(table).where(current).values(**values)).rowcount == 1
         if changed:
-            write_audit(connection, ledger.clock(), by, f"exception-{state}", str(exception_id), note)
+            write_audit(connection, ledger, by, what, str(exception_id), note)
         return changed
 
     return ledger.write(work)
@@ -122,9 +186,21 @@ def _joined(one: Finding, other: Finding) -> Finding:
     return Finding(one.kind, one.record, details, one.owner, largest.money, largest.currency)
 
 
-def _row(finding: Finding, now: datetime) -> dict[str, Any]:
+def _update() -> sa.Update:
+    return sa.update(table).where(table.c.id == sa.bindparam("the_id"))
+
+
+def _said(finding: Finding) -> tuple[Any, ...]:
+    return finding.detail[:DETAIL_LENGTH], finding.money, finding.currency
+
+
+def _accepted(row: sa.Row[Any]) -> tuple[Any, ...]:
+    return row.detail, row.money, row.currency
+
+
+def _row(ledger: Ledger, finding: Finding, now: datetime) -> dict[str, Any]:
     return {
-        "owner": str(finding.owned_by),
+        "owner": str(ledger.owners.get(finding.kind, finding.owned_by)),
         "severity": str(KINDS[finding.kind].severity),
         "detail": finding.detail[:DETAIL_LENGTH],
         "money": finding.money,
@@ -140,7 +216,8 @@ def _opening(scope: str, finding: Finding, now: datetime) -> dict[str, Any]:
         "record": finding.record,
         "first_seen": now,
         "times_seen": 1,
-        "state": "open",
+        "state": OPEN,
+        "assigned": False,
     }
 
 

@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from prima_emarsys.finding import Finding
+from prima_emarsys.sync.audit import write_audit
 from prima_emarsys.sync.exceptions import observe
-from prima_emarsys.sync.ledger import Ledger, know_lane, write_audit
+from prima_emarsys.sync.ledger import Ledger, know_lane
 from prima_emarsys.sync.schema import lane as table
 
 TOLERANCE = 0.10
@@ -97,7 +98,7 @@ def release(ledger: Ledger, lane: str, by: str, note: str) -> Volume | None:
             return None
         freed = {"released_plan": row.held_plan, "held_plan": None, "held_reason": None}
         connection.execute(sa.update(table).where(table.c.lane == lane).values(freed))
-        write_audit(connection, ledger.clock(), by, "release-plan", lane, f"{note} ({row.held_reason})")
+        write_audit(connection, ledger, by, "release-plan", lane, f"{note} ({row.held_reason})")
         return Volume(**json.loads(row.held_plan))
 
     released = ledger.write(work)

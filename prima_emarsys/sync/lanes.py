@@ -17,8 +17,9 @@ from sqlalchemy.engine import Connection
 
 from prima_emarsys.emarsys.outcome import Ambiguous, Answered, BatchRefused, Later, Outcome, TooLarge, explain
 from prima_emarsys.finding import Finding
+from prima_emarsys.sync.audit import write_audit
 from prima_emarsys.sync.exceptions import observe
-from prima_emarsys.sync.ledger import Ledger, know_lane, write_audit
+from prima_emarsys.sync.ledger import Ledger, know_lane
 from prima_emarsys.sync.schema import delivery_call
 from prima_emarsys.sync.schema import lane as table
 
@@ -165,7 +166,7 @@ def resume(ledger: Ledger, lane: str, by: str, note: str) -> None:
 
     def work(connection: Connection) -> None:
         _set(connection, lane, **_GOING, breaker_window="", breaker_open_until=None, breaker_open_seconds=0)
-        write_audit(connection, ledger.clock(), by, "resume", lane, note)
+        write_audit(connection, ledger, by, "resume", lane, note)
 
     ledger.write(work)
 

@@ -31,11 +31,12 @@ from sqlalchemy.engine import Connection
 
 from prima_emarsys.emarsys.outcome import Refusal
 from prima_emarsys.finding import Finding, Owner
+from prima_emarsys.sync.audit import HEAD, write_audit
 from prima_emarsys.sync.database import Database, LedgerUnusable, batches, insert_ignoring
 from prima_emarsys.sync.failpoints import failpoint
 from prima_emarsys.sync.payload import carry_over
 from prima_emarsys.sync.refusals import DIFFERS, DISPUTES, POISON, POISON_LOSSES, treatment
-from prima_emarsys.sync.schema import Utc, audit, meta
+from prima_emarsys.sync.schema import Utc, meta
 from prima_emarsys.sync.schema import lane as lane_table
 from prima_emarsys.sync.schema import sync_record as record
 
@@ -192,9 +193,10 @@ class Ledger:
     _latest_due: datetime | None = None
     """Only records due by then are claimed; None: all that are due."""
 
-    def __init__(self, database: Database, hash_key: bytes, clock: Clock) -> None:
+    def __init__(self, database: Database, hash_key: bytes, clock: Clock, owners: Mapping[str, Owner]) -> None:
         self.database = database
         self.clock = clock
+        self.owners = owners
         self._hash_key = hash_key
 
     # -- opening -------------------------------------------------------------------------------------------------
@@ -210,12 +212,14 @@ class Ledger:
         clock: Clock | None = None,
         busy_timeout: float = 30.0,
         journal: str = "delete",
+        owners: Mapping[str, Owner] | None = None,
     ) -> Self:
         """Open the ledger at `url`, bring an older one up to date, and make a new one if `create`.
 
         `hash_key` keys every hash, so that a stolen ledger does not give away values by guessing; it belongs to the
         ledger for life. `environment` (for example `production`) is written at creation and compared afterwards.
-        Without a `clock` the database's own clock is used, so that several machines agree.
+        Without a `clock` the database's own clock is used, so that several machines agree. `owners` (kind of exception
+        → owner) is the site's own division of work.
 
         Raises `LedgerUnusable` for a ledger that is missing (`create=False`), damaged, not writable, of another
         environment, of another hash key, or of newer software.
@@ -225,7 +229,7 @@ class Ledger:
         database = Database(url, busy_timeout=busy_timeout, journal=journal)
         try:
             database.upgrade(create=create)
-            ledger = cls(database, hash_key, clock or _database_clock(database))
+            ledger = cls(database, hash_key, clock or _database_clock(database), owners or {})
             ledger._introduce(environment)
         except BaseException:
             database.close()
@@ -238,6 +242,7 @@ class Ledger:
 
         def introduce(connection: Connection) -> dict[str, str]:
             first = {"ledger_id": str(uuid.uuid4()), "environment": environment or "", "hash_key_check": check}
+            first[HEAD] = ""
             for name, value in first.items():
                 insert_ignoring(connection, meta, {"name": name, "value": value})
             connection.execute(sa.delete(meta).where(meta.c.name == "last_opened"))
@@ -483,7 +488,7 @@ class Ledger:
 
     def hastened(self) -> Ledger:
         """This ledger as a sender sees it who sends hastened records and no others."""
-        return _Hastened(self.database, self._hash_key, self.clock)
+        return _Hastened(self.database, self._hash_key, self.clock, self.owners)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -610,7 +615,7 @@ class Ledger:
         def work(connection: Connection) -> int:
             choices = [sa.true()] if pages is None else [_among(connection, page) for page in pages]
             number = sum(act(connection, choice) for choice in choices)
-            write_audit(connection, self.clock(), by, what, lane, f"{note} ({number} records)")
+            write_audit(connection, self, by, what, lane, f"{note} ({number} records)")
             return number
 
         return self.write(work)
@@ -630,13 +635,6 @@ def withdraw_acknowledgement(connection: Connection, where: sa.ColumnElement[boo
         "first_dirty_at": sa.func.coalesce(record.c.first_dirty_at, sa.literal(now, Utc)),
     }
     return _change(connection, sa.and_(where, record.c.acked_hash.is_not(None)), values)
-
-
-def write_audit(connection: Connection, at: datetime, who: str, what: str, subject: str, detail: str) -> None:
-    """Write down an act by a person in the transaction that does it. Refuses an act without a name."""
-    if not who.strip():
-        raise ValueError(f"{what} needs the name of the person who decides it")
-    connection.execute(sa.insert(audit).values(at=at, who=who, what=what, subject=subject, detail=detail))
 
 
 # -- statements ------------------------------------------------------------------------------------------------------

@@ -27,17 +27,11 @@ from prima_emarsys.emarsys.outcome import Refusal
 from prima_emarsys.finding import KINDS, Finding, Owner
 from prima_emarsys.rules.events import Fact, relatives
 from prima_emarsys.site import EventKind
+from prima_emarsys.sync.audit import write_audit
 from prima_emarsys.sync.database import insert_ignoring
 from prima_emarsys.sync.failpoints import failpoint
 from prima_emarsys.sync.lanes import CONTACTS
-from prima_emarsys.sync.ledger import (
-    Acknowledged,
-    Claim,
-    Counts,
-    Ledger,
-    withdraw_acknowledgement,
-    write_audit,
-)
+from prima_emarsys.sync.ledger import Acknowledged, Claim, Counts, Ledger, withdraw_acknowledgement
 from prima_emarsys.sync.refusals import (
     DISPUTES,
     EVENT_MISSING,
@@ -605,7 +599,7 @@ class Outbox:
         def work(connection: Connection) -> int:
             number = _change(connection, sa.and_(chosen, possible), values)
             subject = kind.value if kind else ", ".join(event_ids)
-            write_audit(connection, self.clock(), by, what, subject, f"{note} ({number} events)")
+            write_audit(connection, self.ledger, by, what, subject, f"{note} ({number} events)")
             return number
 
         return self.ledger.write(work)

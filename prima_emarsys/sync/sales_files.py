@@ -29,9 +29,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from prima_emarsys.finding import Finding
+from prima_emarsys.sync.audit import write_audit
 from prima_emarsys.sync.exceptions import observe
 from prima_emarsys.sync.failpoints import failpoint
-from prima_emarsys.sync.ledger import Ledger, write_audit
+from prima_emarsys.sync.ledger import Ledger
 from prima_emarsys.sync.schema import sales_file as table
 from prima_emarsys.sync.schema import sales_line as line
 
@@ -220,7 +221,7 @@ class SalesFiles:
                 raise NotResolvable(f"{name} is {row.state}; only {' or '.join(allowed)} files can be decided so")
             connection.execute(sa.update(table).where(table.c.id == row.id).values(dict(values)))
             detail = f"{note} ({row.rows} rows worth {row.value} {row.currency}; {row.reason or 'no reason'})"
-            write_audit(connection, self.ledger.clock(), by, what, name, detail)
+            write_audit(connection, self.ledger, by, what, name, detail)
             return SalesFile(**connection.execute(found).one()._asdict())
 
         return self.ledger.write(work)

@@ -245,7 +245,8 @@ exception = sa.Table(
     sa.Column("last_seen", Utc, nullable=False, doc="When it was last found true."),
     sa.Column("times_seen", sa.Integer, nullable=False, doc="How often it was found true."),
     sa.Column("state", sa.Text, nullable=False, doc="`open`, `acknowledged`, `accepted` or `resolved`."),
-    sa.Column("resolved_at", Utc, doc="When it was no longer true."),
+    sa.Column("assigned", sa.Boolean, nullable=False, doc="Whether a person chose the owner, who then stays."),
+    sa.Column("resolved_at", Utc, doc="When it was no longer true, or a person closed it."),
     sa.Index(
         "ix_exception_current",
         "scope",
@@ -268,6 +269,8 @@ audit = sa.Table(
     sa.Column("what", sa.Text, nullable=False, doc="The act, for example `release`."),
     sa.Column("subject", sa.Text, nullable=False, doc="What it was done to."),
     sa.Column("detail", sa.Text, nullable=False, doc="The note, and the counts."),
+    sa.Column("previous", sa.Text, nullable=False, doc="The `mac` of the entry before; empty in the first."),
+    sa.Column("mac", sa.Text, nullable=False, doc="Keyed hash of this entry and of `previous`."),
     info=_kept(Retention("Seven years, as long as the books that it explains.", days=2557, since="at")),
 )
 """One row an act by a person that changed what is sent."""
@@ -453,6 +456,6 @@ meta = sa.Table(
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
-    info=_kept(Retention("A handful of rows: ledger id, environment, check of the hash key, last opening.")),
+    info=_kept(Retention("A handful of rows: ledger id, environment, check of the hash key, head of the audit log …")),
 )
 """What the ledger knows of itself."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from prima_emarsys.finding import Finding, Owner
-from prima_emarsys.sync.exceptions import mark, observe, open_exceptions
+from prima_emarsys.sync.exceptions import assign, find, mark, observe, open_exceptions
 from prima_emarsys.sync.ledger import Ledger
-from prima_emarsys_tests.sync.conftest import MovedClock
+from prima_emarsys_tests.sync.conftest import HASH_KEY, MovedClock
 
 BAD = Finding("bad-email", "100-C1", "a…(3)")
 REFUND = Finding("refund-above-sale", "100-O7/1", "2 of 1 returned", money=Decimal("12.3400"), currency="GBP")
@@ -63,6 +64,49 @@ def test_an_accepted_exception_stays_accepted_while_it_is_true(ledger: Ledger) -
     assert open_exceptions(ledger)[0].state == "accepted"
     observe(ledger, "s", [])
     assert not mark(ledger, number, "accepted", "ann", "too late")
+
+
+def test_an_accepted_exception_opens_again_when_it_is_no_longer_what_was_accepted(ledger: Ledger) -> None:
+    observe(ledger, "s", [REFUND])
+    number = open_exceptions(ledger)[0].id
+    mark(ledger, number, "accepted", "fay", "goodwill")
+    assert observe(ledger, "s", [REFUND]).reopened == ()
+    more = replace(REFUND, money=Decimal("24.6800"))
+    assert observe(ledger, "s", [more]).reopened == (more,)
+    (case,) = open_exceptions(ledger)
+    assert (case.id, case.state, case.money) == (number, "open", Decimal("24.6800"))
+    mark(ledger, number, "acknowledged", "fay", "on it")
+    assert observe(ledger, "s", [REFUND]).reopened == ()
+    assert open_exceptions(ledger)[0].state == "acknowledged"
+
+
+def test_who_gets_an_exception_assigned_keeps_it_while_it_lasts(ledger: Ledger) -> None:
+    observe(ledger, "s", [BAD])
+    number = open_exceptions(ledger)[0].id
+    assert assign(ledger, number, Owner.MARKETING, "ann", "they typed it")
+    observe(ledger, "s", [BAD])
+    assert [case.id for case in open_exceptions(ledger, Owner.MARKETING)] == [number]
+    observe(ledger, "s", [])
+    assert not assign(ledger, number, Owner.DATA, "ann", "too late")
+
+
+def test_what_a_person_closed_is_a_new_episode_if_it_is_found_again(ledger: Ledger) -> None:
+    observe(ledger, "s", [BAD])
+    number = open_exceptions(ledger)[0].id
+    assert mark(ledger, number, "resolved", "ann", "mended in Prima")
+    assert open_exceptions(ledger) == []
+    closed = find(ledger, number)
+    assert closed is not None
+    assert (closed.state, closed.resolved_at is None) == ("resolved", False)
+    assert observe(ledger, "s", [BAD]).opened == (BAD,)
+    assert open_exceptions(ledger)[0].id != number
+
+
+def test_the_site_says_who_owns_a_kind(ledger_url: str) -> None:
+    with Ledger.open(ledger_url, HASH_KEY, owners={"bad-email": Owner.MARKETING}) as ledger:
+        observe(ledger, "s", [BAD, REFUND])
+        assert [case.record for case in open_exceptions(ledger, Owner.MARKETING)] == [BAD.record]
+        assert [case.record for case in open_exceptions(ledger, Owner.FINANCE)] == [REFUND.record]
 
 
 def test_who_accepts_gives_a_name(ledger: Ledger) -> None:
