@@ -17,6 +17,7 @@ from prima_emarsys.defs.prima.assets import customers, orders, products, returns
 from prima_emarsys.defs.prima.sensors import prima_changes, prima_stock
 from prima_emarsys.defs.prima.stock import stock
 from prima_emarsys.defs.proof.assets import contacts as proof_of_contacts
+from prima_emarsys.defs.proof.assets import exceptions
 from prima_emarsys.defs.proof.sales import sales as proof_of_sales
 from prima_emarsys.defs.resources import ProjectResource
 from prima_emarsys.settings import load_settings
@@ -42,6 +43,7 @@ def build_defs(project: ProjectResource | None = None) -> dg.Definitions:
             events,
             proof_of_contacts,
             proof_of_sales,
+            exceptions,
         ],
         jobs=[sync, nightly_truth],
         schedules=[nightly_schedule(load_settings().site.time_zone), sales_data_schedule],

@@ -22,7 +22,7 @@ class Owner(StrEnum):
 
 
 class Severity(StrEnum):
-    """`error`: a record is held back. `warning`: the record is right enough to go, yet somebody should look."""
+    """`error`: something does not go until it is mended. `warning`: what is right goes, yet somebody should look."""
 
     ERROR = "error"
     WARNING = "warning"

@@ -24,6 +24,7 @@ from prima_emarsys.emarsys.fields import CreatableType, Fields, NewField
 from prima_emarsys.emarsys.folder import Folder
 from prima_emarsys.emarsys.sales_data import BatchFiles, HttpUpload
 from prima_emarsys.emarsys.transport import Account, Transport
+from prima_emarsys.finding import Finding
 from prima_emarsys.prima.mirror import Landing, Mirror, Reader
 from prima_emarsys.prima.sql import SqlReader
 from prima_emarsys.prima.webservice import Access, ParkedFile, WebServiceReader

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from prima_emarsys.contract import ENTITIES, Type
 from prima_emarsys.finding import KINDS, Owner
@@ -523,6 +523,9 @@ class EmarsysMap(_Model):
     )
 
 
+_OVERDUE_HOURS = {Owner.FINANCE: 48, Owner.MARKETING: 24, Owner.CUSTOMER_SERVICE: 72, Owner.DATA: 24}
+
+
 class Site(_Model):
     """One site file, whole."""
 
@@ -536,12 +539,21 @@ class Site(_Model):
     emarsys: EmarsysMap = EmarsysMap()
     owners: dict[str, Owner] = Field(default={}, description="kind of exception → owner, where it differs")
 
+    overdue_hours: dict[Owner, Annotated[int, Field(ge=1)]] = Field(
+        default=_OVERDUE_HOURS, description="owner → hours after which an error that waits turns the owner's check red"
+    )
+
     @model_validator(mode="after")
     def _kinds_exist(self) -> Site:
         for kind in self.owners:
             if kind not in KINDS:
                 raise ValueError(f"owners.{kind}: no such kind of exception; there are {', '.join(KINDS)}")
         return self
+
+    @field_validator("overdue_hours")
+    @classmethod
+    def _every_owner_has_hours(cls, given: dict[Owner, int]) -> dict[Owner, int]:
+        return _OVERDUE_HOURS | given
 
     @property
     def zone(self) -> ZoneInfo:

@@ -354,11 +354,11 @@ def test_finance_accepts_a_refund_above_its_sale_and_it_is_sent(house: House) ->
         waiting = {row["order_id"] for row in house.table("emarsys.sales_waiting")}
         assert waiting
         for case in cases:
-            assert run("accept", str(case.id), *BY).exit_code == 0
+            assert run("exceptions", "accept", str(case.id), *BY).exit_code == 0
         sent = project.send_sales()
         assert sent.rows_sealed == len(waiting)
         assert sent.disputed == 0
-    assert run("accept", "999999", *BY).exit_code == 1
+    assert run("exceptions", "accept", "999999", *BY).exit_code == 1
 
 
 # -- order events ----------------------------------------------------------------------------------------------------

@@ -60,11 +60,11 @@ def nightly_schedule(time_zone: str) -> dg.ScheduleDefinition:
 
 @dg.schedule(
     name="sales_data",
-    target=[_SALES_DATA],
+    target=[_SALES_DATA, dg.AssetKey(["proof", "exceptions"])],
     cron_schedule="*/5 * * * *",
     default_status=AUTOMATIC,
-    description="Every five minutes: puts the sales of the meantime into one file. Emarsys loads files minutes later "
-    "anyway, and so no contact waits for the upload of somebody else's order.",
+    description="Every five minutes: puts the sales of the meantime into one file, and counts what waits for whom. "
+    "Emarsys loads files minutes later anyway, and so no contact waits for the upload of somebody else's order.",
 )
 def sales_data_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Ask for a run where sales or contacts are newer than the last one, or where that one left rows behind."""

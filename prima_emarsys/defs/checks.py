@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 import dagster as dg
 
+from prima_emarsys.finding import Owner
+
 _CATALOGUE: dict[str, list[tuple[str, bool, str]]] = {
     **{
         f"prima/{subject}": [
@@ -87,6 +89,10 @@ _CATALOGUE: dict[str, list[tuple[str, bool, str]]] = {
         ("causes_add_up", False, "Every penny by which a day differs has its cause, on both clocks."),
         ("little_waits_for_people", False, "What differs and waits for a person is within the site's tolerance."),
         ("closed_periods_stand", False, "Nothing was posted into a closed period, or changed in it, since it closed."),
+    ],
+    "proof/exceptions": [
+        (owner.name.lower(), False, f"No error has waited for {owner.value} longer than the site allows.")
+        for owner in Owner
     ],
 }
 

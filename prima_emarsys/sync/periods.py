@@ -20,7 +20,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from prima_emarsys.sync.ledger import Ledger, write_audit
+from prima_emarsys.sync.audit import write_audit
+from prima_emarsys.sync.ledger import Ledger
 from prima_emarsys.sync.schema import closed_period as table
 from prima_emarsys.sync.schema import retention_of
 
@@ -190,7 +191,7 @@ class Periods:
             connection.execute(sa.update(table).where(mine).values(signed_by=by, signed_at=now, note=note))
             for row in rows:
                 detail = f"{note} ({row.clock}: net {row.net} {row.currency}, SHA-256 {row.digest})"
-                write_audit(connection, now, by, "sign-period", f"{company}|{period}", detail)
+                write_audit(connection, self._ledger, by, "sign-period", f"{company}|{period}", detail)
             return [ClosedPeriod(**row._asdict()) for row in connection.execute(found)]
 
         return self._ledger.write(work)

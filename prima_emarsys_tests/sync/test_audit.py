@@ -65,7 +65,7 @@ def test_what_retention_takes_from_the_old_end_breaks_nothing(ledger: Ledger, cl
     assert fault(ledger) is None
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), max_size=4))
 def test_whatever_is_written_is_whole_afterwards(ledger: Ledger, clock: MovedClock, texts: list[str]) -> None:
     decide(ledger, clock, *texts)
