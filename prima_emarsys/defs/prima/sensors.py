@@ -29,7 +29,8 @@ STOCK_DOWNSTREAM = {"stock": ["core/availability", "emarsys/catalogue"], "produc
 """The same of what has a sensor of its own."""
 
 SCHEDULED = (
-    "emarsys/predicted_value", "emarsys/sales_data", "emarsys/events", "proof/contacts", "proof/sales", "proof/exceptions",
+    "emarsys/predicted_value", "emarsys/sales_data", "emarsys/events",
+    "proof/contacts", "proof/sales", "proof/exceptions",
 )  # fmt: skip
 _FIRST = "emarsys/predicted_value"
 """Asked for once, with the very first contacts: else the first night would change them all."""
