@@ -66,7 +66,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
     PRIMA_EMARSYS_SITE: path of the site file (default: the sandbox's). PRIMA_EMARSYS_HOME: folder for the embedded
     stores (default `.local`). PRIMA_EMARSYS_WAREHOUSE, PRIMA_EMARSYS_LEDGER: URLs (default: files in that folder).
-    PRIMA_EMARSYS_WAREHOUSE_MEMORY: bound for the embedded engine (default 256MB, which
+    PRIMA_EMARSYS_WAREHOUSE_MEMORY: bound for the embedded engine (default 384MB, which
     keeps the whole process below 700 MB). Raises SettingsError.
     """
     given = dict(os.environ if environment is None else environment)
@@ -80,7 +80,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         site=site,
         home=home,
         warehouse_url=SecretStr(given.get("PRIMA_EMARSYS_WAREHOUSE") or f"duckdb:///{home / 'warehouse.duckdb'}"),
-        warehouse_memory=given.get("PRIMA_EMARSYS_WAREHOUSE_MEMORY") or "256MB",
+        warehouse_memory=given.get("PRIMA_EMARSYS_WAREHOUSE_MEMORY") or "384MB",
         ledger_url=SecretStr(given.get("PRIMA_EMARSYS_LEDGER") or f"sqlite:///{home / 'ledger.sqlite'}"),
         environment=given,
     )

@@ -235,7 +235,7 @@ class Warehouse:
 
 
 @contextmanager
-def open_warehouse(url: str, *, memory: str = "256MB", patience: float = 120.0) -> Iterator[Warehouse]:
+def open_warehouse(url: str, *, memory: str = "384MB", patience: float = 120.0) -> Iterator[Warehouse]:
     """Open the warehouse at `url` (`duckdb:///file`, `duckdb://` in memory, `postgresql://…`) and close it afterwards.
 
     `memory` bounds the embedded engine, which then spills to disk. `patience` is how many seconds to wait for another
