@@ -60,50 +60,42 @@ def catalogue_items(
     listed = goods.skus.select(*SKU)
     known = listed.union(goods.available.select(*SKU), distinct=True)
     rows = _joined(known, goods, catalogue, today)
-    link = _text(rows.link)
-    if catalogue.link is not None:
-        before, after = catalogue.link.split("{product}")
-        link = (link == "").ifelse(ibis.literal(before) + rows.product.lower() + ibis.literal(after), link)
-    image = _text(rows.image)
-    image = image.re_search(_ADDRESS).ifelse(image, "")
-    title = _text(rows.title)
     item = item_of(rows.company, sku_id(rows), sales)
     other = ibis.literal(False) if not catalogue.companies else ~rows.company.isin(catalogue.companies)
     named = ibis.literal(False) if not excluded_products else rows.product.isin(excluded_products)
-    no_image = image == ""
+    no_image = rows.image == ""
     rules = [
         (other, OTHER_COMPANY),
         (rows.in_products.isnull(), NO_PRODUCT),
         (~rows.is_merchandise.fill_null(True), NO_MERCHANDISE),
         (named, EXCLUDED_PRODUCT),
-        (title == "", NO_TITLE),
-        (~link.re_search(_ADDRESS), NO_LINK),
+        (rows.title == "", NO_TITLE),
+        (rows.link == "", NO_LINK),
         *([(no_image, NO_IMAGE)] if catalogue.without_image == "exclude" else []),
         ((rows.price.fill_null(0) <= 0), NO_PRICE),
     ]
-    made = rows.select(
+    return rows.select(
         *SKU,
         item=item,
-        title=title,
-        link=link,
-        image=image,
-        category=_category(rows.category),
+        title=rows.title,
+        link=rows.link,
+        image=rows.image,
+        category=rows.category,
         available=rows.is_available.fill_null(False).ifelse("true", "false"),
-        description=_text(rows.description),
+        description=rows.description,
         price=_price(rows.price),
         msrp=_price(ibis.coalesce(rows.full_price, rows.price)),
-        brand=_text(rows.brand),
-        group_id=_text(rows.product),
+        brand=rows.brand,
+        group_id=rows.product,
         c_stock=rows.units.fill_null(0).cast("string"),
         c_expected_in=rows.expected_on.cast("string").fill_null(""),
         c_size=_text(rows.size),
         c_width=_text(rows.width),
         c_colour=_text(rows.colour),
-        c_season=_text(rows.season),
+        c_season=rows.season,
         lacks=no_image.ifelse(NO_IMAGE, ibis.null("string")),
         excluded=ibis.cases(*rules, else_=ibis.null("string")),
     )
-    return _without_twins(made)
 
 
 def colliding_items(items: ir.Table) -> ir.Table:
@@ -115,12 +107,16 @@ def colliding_items(items: ir.Table) -> ir.Table:
     return found.filter(found.skus > 1)
 
 
+def twin_items(items: ir.Table) -> ir.Table:
+    """Items that differ from another by capital letters only, which Emarsys may take for one. Columns: the SKU."""
+    sent = items.filter(items.excluded.isnull()).select(*SKU, "item", folded=items.item.lower())
+    folded = sent.group_by("folded").agg(first=sent.item.min(), last=sent.item.max())
+    return sent.semi_join(folded.filter(folded.first != folded.last), "folded").select(*SKU)
+
+
 def _joined(known: ir.Table, goods: Goods, catalogue: CatalogueData, today: date) -> ir.Table:
     """Each SKU with its product, its words, its price of the day and what can be sold of it."""
-    products = goods.products.select(
-        *_STYLE, "title", "description", "brand", "category", "season", "link", "image", "is_merchandise",
-        in_products=ibis.literal(True),
-    )  # fmt: skip
+    products = _described(goods.products, catalogue)
     words = goods.skus.select(*SKU, "colour", "size", "width")
     can_be_sold = goods.available.select(*SKU, "is_available", "expected_on", units="available")
     own, style = _prices(goods.prices, catalogue, today)
@@ -131,6 +127,25 @@ def _joined(known: ir.Table, goods: Goods, catalogue: CatalogueData, today: date
     return joined.mutate(
         price=ibis.coalesce(joined.own_price, joined.style_price),
         full_price=joined.own_price.notnull().ifelse(joined.own_full, joined.style_full),
+    )
+
+
+def _described(products: ir.Table, catalogue: CatalogueData) -> ir.Table:
+    """Each style in the file's words, made here because it has many SKUs. An address that is none is empty."""
+    link = _text(products.link)
+    if catalogue.link is not None:
+        before, after = catalogue.link.split("{product}")
+        link = (link == "").ifelse(ibis.literal(before) + products["product"].lower() + ibis.literal(after), link)
+    image = _text(products.image)
+    texts = {name: _text(products[name]) for name in ("title", "description", "brand", "season")}
+    return products.select(
+        *_STYLE,
+        "is_merchandise",
+        **texts,
+        link=link.re_search(_ADDRESS).ifelse(link, ""),
+        image=image.re_search(_ADDRESS).ifelse(image, ""),
+        category=_category(products.category),
+        in_products=ibis.literal(True),
     )
 
 
@@ -148,16 +163,6 @@ def _prices(prices: ir.Table, catalogue: CatalogueData, today: date) -> tuple[ir
         own.select(*SKU, own_price=own.price_incl_vat, own_full=own.full_price_incl_vat),
         style.select(*_STYLE, style_price=style.price_incl_vat, style_full=style.full_price_incl_vat),
     )
-
-
-def _without_twins(made: ir.Table) -> ir.Table:
-    """Items that differ from another by capital letters only are kept out, both."""
-    sent = made.filter(made.excluded.isnull())
-    folded = sent.group_by(folded=sent.item.lower()).agg(first=sent.item.min(), last=sent.item.max())
-    twins = folded.filter(folded.first != folded.last).select("folded", twin=ibis.literal(True))
-    joined = made.left_join(twins, made.item.lower() == twins.folded)
-    excluded = ibis.coalesce(joined.excluded, joined.twin.fill_null(False).ifelse(DIFFERS_BY_CASE, ibis.null("string")))
-    return joined.mutate(excluded=excluded).drop("folded", "twin")
 
 
 def _text(value: ir.StringValue) -> ir.StringValue:

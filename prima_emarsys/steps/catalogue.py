@@ -25,6 +25,7 @@ from prima_emarsys.emarsys.catalogue import CatalogueSink, write_file
 from prima_emarsys.emarsys.outcome import Answered, Later, Outcome, Stopped, explain
 from prima_emarsys.finding import Finding
 from prima_emarsys.prima.mirror import Mirror
+from prima_emarsys.rules.availability import SKU
 from prima_emarsys.rules.catalogue import (
     COLUMNS,
     DIFFERS_BY_CASE,
@@ -33,6 +34,7 @@ from prima_emarsys.rules.catalogue import (
     catalogue_items,
     colliding_items,
     items_lacking,
+    twin_items,
 )
 from prima_emarsys.settings import SettingsError
 from prima_emarsys.site import CatalogueData, Site
@@ -107,6 +109,11 @@ def compose_catalogue(warehouse: Warehouse, site: Site, today: date) -> Catalogu
     goods = Goods(mirror.live("product"), mirror.live("sku"), prices, warehouse.table(AVAILABILITY))
     made = catalogue_items(goods, settings, site.emarsys.sales, site.sales.excluded_products, today)
     items = warehouse.write(ITEMS, made)
+    twins = warehouse.settle(twin_items(items))
+    if warehouse.count(twins):
+        kept_out = items.semi_join(twins, SKU).mutate(excluded=ibis.literal(DIFFERS_BY_CASE))
+        with warehouse.transaction():
+            warehouse.replace(ITEMS, kept_out, gone=twins, on=SKU)
     counts = CatalogueCounts()
     by_rule = items.group_by("excluded").agg(
         items=ibis._.count(), available=(ibis._.available == "true").ifelse(1, 0).sum()

@@ -207,6 +207,19 @@ def test_by_sftp_the_server_must_be_the_one_whose_key_we_know(tmp_path: Path) ->
     assert {path.name for path in (tmp_path / "in").iterdir()} == {"a.csv"}
 
 
+@pytest.mark.parametrize("by", ["disk", "sftp"])
+def test_a_file_that_takes_the_place_of_another_is_whole_and_the_one_before_is_kept(tmp_path: Path, by: str) -> None:
+    (tmp_path / "in").mkdir()
+    with SftpServer(tmp_path, password="sesame") as server:
+        url = f"sftp://emarsys@127.0.0.1:{server.port}/in" if by == "sftp" else str(tmp_path / "in")
+        folder = Folder(url, password=SecretStr("sesame"), host_key=server.host_key)
+        for content in (b"one", b"two", b"three"):
+            (tmp_path / "made").write_bytes(content)
+            folder.replace("all.csv", tmp_path / "made")
+    found = {path.name: path.read_bytes() for path in (tmp_path / "in").iterdir()}
+    assert found == {"all.csv": b"three", "previous-all.csv": b"two"}
+
+
 def test_by_sftp_a_private_key_opens_too(tmp_path: Path) -> None:
     with SftpServer(tmp_path) as server:
         url = f"sftp://emarsys@127.0.0.1:{server.port}/"

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from prima_emarsys.rules.availability import SKU
-from prima_emarsys.rules.catalogue import COLUMNS, Goods, catalogue_items, colliding_items
+from prima_emarsys.rules.catalogue import COLUMNS, Goods, catalogue_items, colliding_items, items_lacking, twin_items
 from prima_emarsys.site import CatalogueData, SalesData
 from prima_emarsys.warehouse import Warehouse
 from prima_emarsys_tests.rules.tables import rows_of, table
@@ -147,14 +147,10 @@ def test_a_stocked_sku_that_is_not_listed_is_an_item_of_its_style(warehouse: War
     assert rows_of(warehouse, found, "item", "available") == [("BOOT_F_075", "false"), ("BOOT_F_080", "true")]
 
 
-def test_skus_that_differ_by_case_only_are_kept_out(warehouse: Warehouse) -> None:
+def test_skus_that_differ_by_case_only_are_found_both(warehouse: Warehouse) -> None:
     """Fault matrix row 90."""
-    found = items(warehouse, skus=({"matrix_1": "f"}, {"matrix_1": "G"}))
-    assert rows_of(warehouse, found, "item", "excluded") == [
-        ("BOOT_F_075", "case"),
-        ("BOOT_G_075", None),
-        ("BOOT_f_075", "case"),
-    ]
+    found = twin_items(items(warehouse, skus=({"matrix_1": "f"}, {"matrix_1": "G"})))
+    assert rows_of(warehouse, found, "matrix_1") == ["F", "f"]
 
 
 def test_a_template_that_puts_several_skus_into_one_item_is_found(warehouse: Warehouse) -> None:
@@ -166,3 +162,23 @@ def test_a_template_that_puts_several_skus_into_one_item_is_found(warehouse: War
 def test_items_are_named_as_sales_data_name_them(warehouse: Warehouse) -> None:
     named = items(warehouse, sales=SalesData(item="{company}-{sku}"))
     assert rows_of(warehouse, named, "item") == ["1-BOOT_F_075"]
+
+
+def test_an_item_that_was_sold_and_is_not_in_the_catalogue_is_found_and_a_charge_is_none(warehouse: Warehouse) -> None:
+    """Fault matrix row 90: the order goes all the same, and the catalogue's item is opened for marketing."""
+    sold = [
+        ("a", "BOOT_F_075", "goods"),
+        ("b", "GONE_F_075", "goods"),
+        ("c", "GONE_F_075", "goods"),
+        ("d", "P", "charge"),
+    ]
+    lines = pa.table(
+        {
+            "line_key": [key for key, _, _ in sold],
+            "item": [item for _, item, _ in sold],
+            "excluded": pa.nulls(len(sold), pa.string()),
+        }
+    )
+    ledger = pa.table({"sale_key": [key for key, _, _ in sold], "nature": [nature for _, _, nature in sold]})
+    found = items_lacking(warehouse.settle(lines), warehouse.settle(ledger), items(warehouse))
+    assert rows_of(warehouse, found, "item", "lines") == [("GONE_F_075", 2)]

@@ -23,7 +23,7 @@ from prima_emarsys.steps.stock import BELIEVED, LANE, MOVES, SNAPSHOTS, StockCou
 from prima_emarsys.sync import guard
 from prima_emarsys.sync.exceptions import open_exceptions
 from prima_emarsys.sync.ledger import Ledger
-from prima_emarsys.warehouse import Warehouse, open_warehouse
+from prima_emarsys.warehouse import Warehouse
 from prima_emarsys_tests.rules.tables import page
 from prima_emarsys_tests.steps.conftest import HASH_KEY
 
@@ -93,10 +93,10 @@ class Shop:
 
 
 @pytest.fixture
-def shop(empty_ledger: Path, tmp_path: Path) -> Iterator[Shop]:
+def shop(warehouse: Warehouse, empty_ledger: Path, tmp_path: Path) -> Iterator[Shop]:
     shutil.copy(empty_ledger, tmp_path / "ledger.db")
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}", HASH_KEY)
-    with closing(ledger), open_warehouse("duckdb://") as warehouse:
+    with closing(ledger):
         yield Shop(warehouse, ledger)
 
 
