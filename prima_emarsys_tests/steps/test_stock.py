@@ -23,7 +23,7 @@ from prima_emarsys.steps.stock import BELIEVED, LANE, MOVES, SNAPSHOTS, StockCou
 from prima_emarsys.sync import guard
 from prima_emarsys.sync.exceptions import open_exceptions
 from prima_emarsys.sync.ledger import Ledger
-from prima_emarsys.warehouse import Warehouse
+from prima_emarsys.warehouse import Warehouse, open_warehouse
 from prima_emarsys_tests.rules.tables import page
 from prima_emarsys_tests.steps.conftest import HASH_KEY
 
@@ -93,11 +93,22 @@ class Shop:
 
 
 @pytest.fixture
-def shop(warehouse: Warehouse, empty_ledger: Path, tmp_path: Path) -> Iterator[Shop]:
+def ledger(empty_ledger: Path, tmp_path: Path) -> Iterator[Ledger]:
     shutil.copy(empty_ledger, tmp_path / "ledger.db")
-    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}", HASH_KEY)
-    with closing(ledger):
+    with closing(Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}", HASH_KEY)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def shop(ledger: Ledger) -> Iterator[Shop]:
+    with open_warehouse("duckdb://") as warehouse:
         yield Shop(warehouse, ledger)
+
+
+@pytest.fixture
+def either(warehouse: Warehouse, ledger: Ledger) -> Shop:
+    """The same on each engine."""
+    return Shop(warehouse, ledger)
 
 
 def a_shop_full() -> Stock:
@@ -122,7 +133,6 @@ def risen(before: Stock, after: Stock) -> set[str]:
 def test_a_series_as_on_record_with_a_short_answer_changes_nothing_through_it_and_misses_nothing_after(
     shop: Shop,
 ) -> None:
-    """Fault matrix row 90 ff.: the shape is `facts/prima.md` §4.2."""
     stock = a_shop_full()
     assert shop.take(stock).moves == {"added": SKUS}
     first = shop.follow()
@@ -191,7 +201,10 @@ def test_a_person_releases_a_snapshot_that_is_right(shop: Shop) -> None:
     assert shop.told() == []
 
 
-def test_a_sku_is_out_only_after_good_snapshots_in_a_row_without_it_and_then_back_when_it_is_seen(shop: Shop) -> None:
+def test_a_sku_is_out_only_after_good_snapshots_in_a_row_without_it_and_then_back_when_it_is_seen(
+    either: Shop,
+) -> None:
+    shop = either
     both = {("BOOT", "075"): 2, ("SHOE", "080"): 1}
     shop.take(both)
     shop.follow()
