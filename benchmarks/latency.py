@@ -42,11 +42,10 @@ def measure() -> list[float | None]:
     """Seconds from commit to acknowledgement of each order; None for one that was not acknowledged in time."""
     folder = KEPT.absolute() / "latency"
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "dagster").mkdir(parents=True)
-    shutil.copy("dagster.yaml", folder / "dagster" / "dagster.yaml")
+    folder.mkdir(parents=True)
     url = f"sqlite:///{folder / 'prima.sqlite'}"
     build(url, customers=CUSTOMERS, now=datetime.now(UTC))
-    with sandbox(folder) as (_, environment), _dagster(folder, environment):
+    with sandbox(folder) as (_, environment), dagster(folder, environment):
         ledger = folder / "ledger.sqlite"
         _wait_for_first_sync(ledger)
         placed = (_place_order(url, folder, number) for number in itertools.count())
@@ -55,8 +54,10 @@ def measure() -> list[float | None]:
 
 
 @contextmanager
-def _dagster(folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
-    """`dagster dev` in a process group of its own, which ends with the block."""
+def dagster(folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
+    """`dagster dev` in a process group of its own, which ends with the block. Its home is `dagster` in the folder."""
+    (folder / "dagster").mkdir()
+    shutil.copy("dagster.yaml", folder / "dagster" / "dagster.yaml")
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -185,9 +185,11 @@ class SqlReader:
             statement = statements.matching(names, part, self._padding(entity, statements, names))
             if statement is not None:
                 raw += self._ask_small(entity, statement, self._site.prima.page_rows)
-        # Judged together, since the judging of a page costs more than that of its rows.
-        rows = pa.concat_tables(raw, promote_options="permissive") if raw else None
-        return entity.arrow_schema.empty_table() if rows is None else self._judged(entity, statements, rows, None).good
+        # Judged together and only if there is any, since the judging of a page costs more than that of its rows.
+        if not any(part.num_rows for part in raw):
+            return entity.arrow_schema.empty_table()
+        rows = pa.concat_tables(raw, promote_options="permissive")
+        return self._judged(entity, statements, rows, None).good
 
     def _padding(self, entity: Entity, statements: Statements, names: Sequence[str]) -> dict[str, int]:
         """Which of these columns hold codes filled up with blanks, and to what width; seen from one row of each."""
