@@ -198,8 +198,12 @@ def _two_clocks(console: Console, proof: SalesProof) -> None:
     why.add_column("rule or reason", overflow="fold")
     why.add_column(proof.currency, justify="right", no_wrap=True)
     why.add_column("whose turn")
+    amounts: dict[tuple[str, str, str], Decimal] = {}  # of all the currencies that orders are in
     for one in proof.causes:
-        why.add_row(one.cause, one.detail, f"{one.amount:,}", one.owner or "")
+        row = (one.cause, one.detail, one.owner or "")
+        amounts[row] = amounts.get(row, Decimal("0.00")) + one.amount
+    for (cause, detail, owner), amount in sorted(amounts.items(), key=lambda item: -abs(item[1])):
+        why.add_row(cause, detail, f"{amount:,}", owner)
     console.print(why)
 
 
