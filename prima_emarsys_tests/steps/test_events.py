@@ -10,6 +10,7 @@ from threading import Thread
 import pytest
 import yaml
 
+from prima_emarsys.sandbox.emarsys.faults import Fault, Faults
 from prima_emarsys.sandbox.emarsys.server import Mailing
 from prima_emarsys.sandbox.world.store import open_world
 from prima_emarsys.settings import DEFAULT_SITE
@@ -102,6 +103,25 @@ def test_row_56_looking_again_and_from_two_processes_at_once_tells_each_fact_onc
             one.join()
     shop.tell()
     assert sorted(orders_of(shop.told())) == sorted((CONFIRMED, number(record)) for record in records)
+
+
+LOST = {
+    "row 4: no reply": Fault(kind="drop", applied=True, path="event/*/trigger", calls=1),
+    "row 11: an error after the work": Fault(kind="500", code=1003, applied=True, path="event/*/trigger", calls=1),
+    "row 18: half a reply": Fault(kind="truncated", applied=True, path="event/*/trigger", calls=1),
+    "not even arrived": Fault(kind="drop", path="event/*/trigger", calls=1),
+}
+
+
+def test_rows_4_11_and_18_whatever_becomes_of_a_reply_each_fact_is_told_once(shop: Shop) -> None:
+    for seed, fault in enumerate(LOST.values()):
+        shop.emarsys.faults = Faults(fault)
+        [record] = shop.happen("order", seed=seed)
+        shop.tell()
+        told = [order for _, order in orders_of(shop.told())]
+        assert told.count(number(record)) == 1
+    assert len(shop.told()) == len(LOST)
+    assert shop.emarsys.counters.triggers_repeated == 3
 
 
 def test_row_52_a_row_that_commits_late_is_found_within_the_overlap(shop: Shop) -> None:
