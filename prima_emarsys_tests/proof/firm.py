@@ -51,6 +51,7 @@ class Firm:
         self.prima = prima or SmallPrima(0, empty=True)
         self.settings = SalesData(sink="http", currency="GBP", **settings)
         self.endpoint = Endpoint()
+        self.sink: Any = self.endpoint
         self.today = TODAY
         self.kept_out: dict[str, str] = {}
 
@@ -108,8 +109,9 @@ class Firm:
         def opened() -> Iterator[Warehouse]:
             yield self.warehouse
 
-        settings = self.settings.model_copy(update={"sink": self.endpoint.name} | changes)
-        return send_sales(opened, self.ledger, self.endpoint, settings, self.today, sleep=lambda _seconds: None)
+        settings = self.settings.model_copy(update={"sink": self.sink.name} | changes)
+        sleep = getattr(self.ledger.clock, "sleep", lambda _seconds: None)
+        return send_sales(opened, self.ledger, self.sink, settings, self.today, sleep=sleep)
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
