@@ -109,6 +109,21 @@ def _increment(world: World) -> list[Row]:
     ]
 
 
+def _reconcile(world: World) -> list[Row]:
+    run("seal_lines", world)
+    found = best(["sales_scan", "reconcile"], world, times=1)
+    ours, floor = found["reconcile"], found["sales_scan"]
+    figures = ours.figures
+    what = f"reconciliation of {figures['lines']:,} lines, {figures['causes']:,} of them with a cause, to one scan"
+    time = f"{ours.cpu / floor.cpu:.0f} × ({ours.cpu:.2f} s to {floor.cpu:.2f} s CPU)"
+    memory = f"{ours.rss / floor.rss:.1f} × ({ours.rss:,.0f} MB to {floor.rss:,.0f} MB)"
+    return [
+        Row(what, time),
+        Row("its process's peak memory, to that of the scan's", memory),
+        Row(f"the first one, which freezes {figures['frozen']:,} periods", f"{figures['freezing']:.2f} s CPU"),
+    ]
+
+
 def _push(world: World) -> list[Row]:
     pushed = run("push", world)
     figures, parts = pushed.figures, pushed.figures["parts"]
@@ -190,6 +205,7 @@ PARTS: dict[str, Callable[[World], list[Row]]] = {
     "read": _read,
     "validate": _validate,
     "increment": _increment,
+    "reconcile": _reconcile,
     "push": _push,
     "again": _again,
     "rivals": _rivals,

@@ -443,11 +443,65 @@ def one_percent(world: World, clock: Clock) -> Mapping[str, Any]:
     return _send_again(world, clock, change=True)
 
 
+# -- reconciling -------------------------------------------------------------------------------------------------------
+
+_SEALED = {"sealed.duckdb": "warehouse.duckdb", "sealed.sqlite": "ledger.sqlite"}
+"""Where a warehouse and a ledger are kept in which all lines of sales but one in a hundred were accepted."""
+
+
+def seal_lines(world: World, _clock: Clock) -> Mapping[str, Any]:
+    """What `reconcile` begins with. The ledger has one file with one line; its mirror in the warehouse has them all."""
+    from prima_emarsys.sync.sales_files import LINE_COLUMNS, SalesFiles
+    from prima_emarsys.sync.sales_plan import LINES, SEALED, mirror_sealed
+
+    with scratch(world, "warehouse.duckdb") as home:
+        opened = project(world, home)
+        opened.sales_lines(whole=True)
+        with opened.warehouse() as warehouse:
+            lines = warehouse.table(LINES)
+            desired = lines.filter(lines.excluded.isnull()).mutate(version=1)
+            files = SalesFiles(opened.ledger)
+            [one] = warehouse.read(desired.select(*LINE_COLUMNS).limit(1)).to_pylist()
+            file = files.seal("http", "GBP", [one], b"")
+            if (sending := files.begin(file)) is None:
+                raise AssertionError("nobody else has this ledger")
+            files.accept(sending)
+            mirror_sealed(warehouse, files)
+            columns = warehouse.table(SEALED).columns
+            sent = desired.filter(desired.line_key.hash() % 100 != 0).mutate(file_id=file.id)
+            warehouse.write(SEALED, sent.select(*columns).cast(dict(warehouse.table(SEALED).schema().items())))
+            figures = {"lines": warehouse.size(LINES), "sealed": warehouse.size(SEALED)}
+        opened.close()
+        for kept, name in _SEALED.items():
+            (home / name).replace(world.folder / kept)
+    return figures
+
+
+def reconcile(world: World, clock: Clock) -> Mapping[str, Any]:
+    """The proof of sales, in a process that does nothing else. The first of three also freezes all closed periods."""
+    with scratch(world, *_SEALED) as home:
+        for kept, name in _SEALED.items():
+            (home / kept).rename(home / name)
+        opened = project(world, home)
+        with clock.round():
+            proof = opened.prove_sales()
+        freezing, frozen = clock.cpu, len(proof.closing.frozen)
+        for _ in range(2):
+            with clock.round():
+                proof = opened.prove_sales()
+        opened.close()
+    if not proof.holds:
+        raise AssertionError(proof.sentence)
+    causes = sum(one.records for one in proof.causes)
+    return {"lines": proof.lines, "causes": causes, "frozen": frozen, "freezing": freezing}
+
+
 WORKS: dict[str, Work] = {
     work.__name__: work
     for work in (
         first_sync, sales_scan, attributes, attributes_unbounded, customers_scan, identity, compare, diff, to_json,
         bodies, adbc_stream, read, sql_checks, validate, reaggregate, increment, push, rerun, one_percent,
+        seal_lines, reconcile,
     )
 }  # fmt: skip
 
