@@ -5,12 +5,16 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from prima_emarsys.emarsys.outcome import Refusal
 from prima_emarsys.proof.sales import SalesProof
 from prima_emarsys.rules.reconciliation import UNKNOWN
 from prima_emarsys.sync.exceptions import open_exceptions
 from prima_emarsys.sync.plan import LANE as CONTACTS
 from prima_emarsys.sync.sales_files import SalesFiles
+from prima_emarsys.sync.sales_plan import LINES
 from prima_emarsys_tests.proof.firm import Firm
 from prima_emarsys_tests.sync.remote import want
 from prima_emarsys_tests.sync.shop import accept, accept_silently, refuse
@@ -123,6 +127,31 @@ def test_every_cause_by_name_and_record_and_they_add_up(firm_of_either: Firm) ->
     assert firm.days("posted")[None] == D("-1.00")
     [undated] = [case for case in open_exceptions(firm.ledger) if case.kind == "credit-undated"]
     assert (str(undated.owner), undated.record, undated.money) == ("finance", "credit|1|K3", D("1.00"))
+
+
+def test_a_line_that_got_lost_or_doubled_on_the_way_has_no_cause_and_turns_the_proof_red(firm: Firm) -> None:
+    firm.customer("A")
+    firm.order("100", "10.00", "7.00")
+    firm.order("200", "4.00")
+    firm.compute()
+    firm.know("P1-A")
+    firm.send()
+    assert firm.prove().holds
+    lines = firm.warehouse.read(firm.warehouse.table(LINES))
+    keys = lines["line_key"].to_pylist()
+    firm.warehouse.write(LINES, lines.filter(pc.field("line_key") != "1-100|2|sale"))
+    proof = firm.prove()
+    assert not proof.holds
+    assert "7.00 has no cause" in proof.sentence
+    [lost] = [finding for finding in proof.findings if finding.kind == "sales-unexplained"]
+    assert (lost.record, lost.money, lost.owned_by.value) == ("order|1-100", D("7.00"), "data")
+    doubled = lines.slice(keys.index("1-200|1|sale"), 1)
+    firm.warehouse.write(LINES, pa.concat_tables([lines, doubled]))
+    proof = firm.prove()
+    assert not proof.holds
+    assert [one.amount for one in proof.unexplained] == [D("-4.00")]
+    firm.warehouse.write(LINES, lines)
+    assert firm.prove().holds
 
 
 def test_a_person_who_finds_the_file_settles_the_difference(firm: Firm) -> None:
