@@ -59,7 +59,7 @@ from prima_emarsys.steps.sales_data import (
     send_sales,
 )
 from prima_emarsys.steps.sending import ContactSender, Sent, send_contacts
-from prima_emarsys.steps.stock import StockCounts, ask_service, look_at_mirror, take_snapshot
+from prima_emarsys.steps.stock import Sighting, StockCounts, ask_service, look_at_mirror, take_snapshot
 from prima_emarsys.steps.triggering import ExternalEvents
 from prima_emarsys.sync.audit import write_audit
 from prima_emarsys.sync.deliver import Policy, deliver
@@ -318,12 +318,18 @@ class Project:
     def stock(self, *, sweep: bool = False) -> StockCounts:
         """Take a snapshot of what can be sold, by the web service or by SQL, and believe it or refuse it."""
         now = self.ledger.clock()
-        asked = ask_service(self.webservice, now) if self._is_asked_for(_AVAILABLE) else None
+        asked = self._ask_for_stock(now) if self._is_asked_for(_AVAILABLE) else None
         with self.warehouse() as warehouse:
             sighting = asked or look_at_mirror(warehouse, self._land(warehouse, STOCK_TABLES, sweep=sweep), now)
             counts = take_snapshot(warehouse, self.ledger, sighting, self.site.stock, now)
         observe(self.ledger, "prima/stock", counts.findings)
         return counts
+
+    def _ask_for_stock(self, now: datetime) -> Sighting:
+        try:
+            return ask_service(self.webservice, now)
+        finally:
+            observe(self.ledger, "prima/webservice", [parked.finding for parked in self.parked_requests.all()])
 
     def availability(self, *, whole: bool = False) -> AvailabilityCounts:
         """Bring `core/availability` up to date with the stock that is believed, for the site's day."""

@@ -16,6 +16,8 @@ import yaml
 from prima_emarsys.defs.prima import sensors
 from prima_emarsys.defs.prima.sensors import STOCK_DOWNSTREAM, prima_stock
 from prima_emarsys.defs.resources import ProjectResource
+from prima_emarsys.prima.webservice import ParkedRequest
+from prima_emarsys.project import Project
 from prima_emarsys.sandbox.prima.faults import Fault, Faults
 from prima_emarsys.sandbox.prima.server import LocalPrima
 from prima_emarsys.settings import DEFAULT_SITE
@@ -121,6 +123,26 @@ def test_an_answer_that_is_not_to_be_believed_changes_nothing(shop: House, tmp_p
             assert believed(shop) == stood
             prima.faults = Faults()
             assert project.stock().refused is None
+
+
+def test_a_request_that_prima_refuses_for_good_is_told_until_it_is_released(shop: House, tmp_path: Path) -> None:
+    site = yaml.safe_load(DEFAULT_SITE.read_text())
+    site["prima"]["webservice"] = {}
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(site))
+
+    def told(project: Project) -> list[str]:
+        return [case.kind for case in open_exceptions(project.ledger) if case.kind == "request-parked"]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRIMA_EMARSYS_SITE", str(tmp_path / "site.yaml"))
+        patch.setenv("PRIMA_EMARSYS_WAREHOUSE", f"duckdb:///{tmp_path / 'own.duckdb'}")
+        with shop.project() as project:
+            project.parked_requests.park(ParkedRequest("abc", "OrderList of company 1", "(E:1) no", "2026-11-20"))
+            project.stock()
+            assert told(project) == ["request-parked"]
+            assert project.release_request("abc", "Ann", "mended")
+            project.stock()
+            assert told(project) == []
 
 
 # -- the sensor ------------------------------------------------------------------------------------------------------
