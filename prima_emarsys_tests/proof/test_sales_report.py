@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -70,9 +69,9 @@ def test_every_row_explains_itself_every_column_sums_to_its_total_and_the_page_s
 
 
 def test_a_text_that_is_a_formula_to_a_spreadsheet_is_disarmed_and_amounts_stay_amounts(
-    firm_on: Callable[..., Firm], tmp_path: Path
+    firm_of_either: Firm, tmp_path: Path
 ) -> None:
-    firm = firm_on()
+    firm = firm_of_either
     firm.customer("A")
     firm.order("100", "10.00", channel='=HYPERLINK("x")')
     firm.credit("K", "100", "4.00", date(2026, 4, 1))
