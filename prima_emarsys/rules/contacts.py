@@ -208,7 +208,8 @@ def compose(
     and the columns named in `FORECASTS`, of those who have a forecast; `countries`: ISO code → choice id of this
     Emarsys account.
     """
-    home = main_addresses(addresses).select(
+    placed = accounts.semi_join(leads, "account").select("company", "customer_code")
+    home = main_addresses(addresses.semi_join(placed, ["company", "customer_code"])).select(
         "company", "customer_code", "city", "postcode", "country", *(f"line_{n}" for n in range(1, 7))
     )
     choices = [{"country": iso, "country_id": choice} for iso, choice in countries.items()]

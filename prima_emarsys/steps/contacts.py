@@ -36,6 +36,12 @@ class ContactCounts:
     findings: list[Finding] = field(default_factory=list, repr=False)
 
 
+PERSONS_AT_A_TIME = 100_000
+"""Persons who are composed together, so that memory does not grow with their number."""
+_ANEW = "_anew"
+"""What a whole run makes, until it is complete, stands in tables so named."""
+
+
 def compose_contacts(
     warehouse: Warehouse,
     fields: tuple[Field, ...],
@@ -53,40 +59,57 @@ def compose_contacts(
         cursor = None
     log = progress.last()
     persons = warehouse.table("core.persons")
-    touched: ir.Table | None = None
-    if cursor is not None:
+    shapes = {DESIRED: shape, EXCLUDED: _EXCLUDED, WITHHELD: _WITHHELD}
+    for name, columns in shapes.items():
+        warehouse.ensure(name, columns)
+
+    def compose_part(persons: ir.Table) -> dict[str, ir.Table]:
+        """The rows of these persons, by table."""
+        sizes = persons.group_by("person_key").agg(accounts=ibis._.count())
+        leads = persons.filter(persons.is_lead).select("person_key", "account").inner_join(sizes, "person_key")
+        composed = compose(
+            leads.drop("person_key_right") if "person_key_right" in leads.columns else leads,
+            warehouse.table("core.accounts"),
+            mirror.live("customer"),
+            mirror.live("customer_address"),
+            warehouse.table("emarsys.rfm_clv"),
+            warehouse.ensure(PREDICTIONS, PREDICTED),
+            fields=fields,
+            countries=countries,
+            as_of=as_of,
+            settle=warehouse.settle,
+        )
+        rows = {DESIRED: composed.contacts, EXCLUDED: composed.excluded, WITHHELD: composed.withheld}
+        return {name: warehouse.settle(table) for name, table in rows.items()}
+
+    counts = ContactCounts(whole=cursor is None)
+    if cursor is None:
+        # Each part is committed beside the contacts in force: all at once would be kept in memory.
+        for name, columns in shapes.items():
+            warehouse.drop(name + _ANEW)
+            warehouse.ensure(name + _ANEW, columns)
+        everybody = persons.select("person_key").distinct().mutate(place=ibis.row_number())
+        placed = warehouse.settle(everybody)
+        for first in range(0, warehouse.count(placed), PERSONS_AT_A_TIME):
+            with warehouse.settling():
+                part = placed.filter(placed.place >= first, placed.place < first + PERSONS_AT_A_TIME)
+                for name, rows in compose_part(warehouse.settle(persons.semi_join(part, "person_key"))).items():
+                    warehouse.append(name + _ANEW, rows)
+        counts.composed = warehouse.size(DESIRED + _ANEW)
+        with warehouse.transaction():
+            for name in shapes:
+                warehouse.take_place(name + _ANEW, of=name)
+            progress.move("contacts", log, as_of)
+            progress.forget()
+    else:
         touched = warehouse.settle(progress.touched_since(cursor.at))
-        persons = warehouse.settle(persons.semi_join(touched, "person_key"))
-    sizes = persons.group_by("person_key").agg(accounts=ibis._.count())
-    leads = persons.filter(persons.is_lead).select("person_key", "account").inner_join(sizes, "person_key")
-    composed = compose(
-        leads.drop("person_key_right") if "person_key_right" in leads.columns else leads,
-        warehouse.table("core.accounts"),
-        mirror.live("customer"),
-        mirror.live("customer_address"),
-        warehouse.table("emarsys.rfm_clv"),
-        warehouse.ensure(PREDICTIONS, PREDICTED),
-        fields=fields,
-        countries=countries,
-        as_of=as_of,
-        settle=warehouse.settle,
-    )
-    parts = {
-        DESIRED: (composed.contacts, shape),
-        EXCLUDED: (composed.excluded, _EXCLUDED),
-        WITHHELD: (composed.withheld, _WITHHELD),
-    }
-    settled = {name: warehouse.settle(rows) for name, (rows, _) in parts.items()}
-    counts = ContactCounts(whole=cursor is None, composed=warehouse.count(settled[DESIRED]))
-    with warehouse.transaction():
-        for name, (_, columns) in parts.items():
-            warehouse.ensure(name, columns)
-            if touched is None:
-                warehouse.write(name, settled[name])
-            else:
-                warehouse.replace(name, settled[name], gone=touched, on=["person_key"])
-        progress.move("contacts", log, as_of)
-        progress.forget()
+        settled = compose_part(warehouse.settle(persons.semi_join(touched, "person_key")))
+        counts.composed = warehouse.count(settled[DESIRED])
+        with warehouse.transaction():
+            for name, rows in settled.items():
+                warehouse.replace(name, rows, gone=touched, on=["person_key"])
+            progress.move("contacts", log, as_of)
+            progress.forget()
     counts.contacts, counts.withheld = warehouse.size(DESIRED), warehouse.size(WITHHELD)
     by_rule = warehouse.table(EXCLUDED).group_by("rule").agg(persons=ibis._.count()).order_by("rule")
     counts.excluded = {row["rule"]: row["persons"] for row in warehouse.read(by_rule).to_pylist()}
