@@ -17,13 +17,14 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from prima_emarsys.sync.database import insert_ignoring
 from prima_emarsys.sync.schema import audit, meta
 
 if TYPE_CHECKING:
     from prima_emarsys.sync.ledger import Ledger
 
 HEAD = "audit_head"
-"""Name in `meta` of the newest entry's hash; empty before the first."""
+"""Name in `meta` of the newest entry's hash."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def write_audit(connection: Connection, ledger: Ledger, who: str, what: str, sub
     """Write down an act by a person in the transaction that does it. Refuses an act without a name."""
     if not who.strip():
         raise ValueError(f"{what} needs the name of the person who decides it")
+    insert_ignoring(connection, meta, {"name": HEAD, "value": ""})
     # Locked, so that two writers never follow the same entry.
     head = sa.select(meta.c.value).where(meta.c.name == HEAD).with_for_update()
     previous, at = connection.execute(head).scalar_one(), ledger.clock()
@@ -80,7 +82,7 @@ def first_fault(connection: Connection, ledger: Ledger) -> str | None:
         if entry.mac != _mac(ledger, *said):
             return f"entry {entry.id} was changed"
         last = entry
-    newest = connection.execute(sa.select(meta.c.value).where(meta.c.name == HEAD)).scalar_one()
+    newest = connection.scalar(sa.select(meta.c.value).where(meta.c.name == HEAD))
     if last is not None and last.mac != newest:
         return f"entries after {last.id} are gone"
     return None

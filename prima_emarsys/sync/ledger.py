@@ -31,7 +31,7 @@ from sqlalchemy.engine import Connection
 
 from prima_emarsys.emarsys.outcome import Refusal
 from prima_emarsys.finding import Finding, Owner
-from prima_emarsys.sync.audit import HEAD, write_audit
+from prima_emarsys.sync.audit import write_audit
 from prima_emarsys.sync.database import Database, LedgerUnusable, batches, insert_ignoring
 from prima_emarsys.sync.failpoints import failpoint
 from prima_emarsys.sync.payload import carry_over
@@ -242,7 +242,6 @@ class Ledger:
 
         def introduce(connection: Connection) -> dict[str, str]:
             first = {"ledger_id": str(uuid.uuid4()), "environment": environment or "", "hash_key_check": check}
-            first[HEAD] = ""
             for name, value in first.items():
                 insert_ignoring(connection, meta, {"name": name, "value": value})
             connection.execute(sa.delete(meta).where(meta.c.name == "last_opened"))
