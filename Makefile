@@ -17,8 +17,8 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)  ## the whole flow once, on a made-up Prima and Emarsys; FAULT=lost-replies switches a fault on
 	@$(BIN)/prima-emarsys demo $(if $(FAULT),--fault $(FAULT))
 
-test: $(STAMP)  ## all tests, on every core, with a real PostgreSQL from a wheel
-	@$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
+test: $(STAMP)  ## all tests, on every core and one more (a third of their time they wait), with a real PostgreSQL from a wheel
+	@$(BIN)/pytest -n $$($(BIN)/python -c "import os; print(min(os.cpu_count() + 1, 5))") --dist worksteal
 
 dev: $(STAMP)  ## the sandbox with a ticking world, and the Dagster UI on the loopback
 	@$(BIN)/prima-emarsys dev

@@ -7,8 +7,9 @@ functions, as the relay and the asset call them.
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -73,11 +74,19 @@ def orders_of(mailings: Sequence[Mailing]) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="session")
 def small_world(made_once: MadeOnce) -> Path:
-    """Folder with a made-up Prima, twenty minutes old; to be copied."""
+    """Folder with a made-up Prima, twenty minutes old, in which every private shopper may be mailed; to be copied.
+
+    Whom a change concerns is drawn anew each second, so that else a test would now and then meet one who may not.
+    """
 
     def make(folder: Path) -> None:
         made_at = datetime.now(UTC) - timedelta(minutes=20)
         build(f"sqlite:///{folder / 'prima.sqlite'}", customers=CUSTOMERS, now=made_at)
+        with closing(sqlite3.connect(folder / "prima.sqlite")) as prima, prima:
+            prima.execute(
+                "UPDATE customer SET erased_at = NULL, email = customer_code || '.' || company || '@inbox.example' "
+                "WHERE account_type = 'RETAIL'"
+            )
 
     return made_once("small-world", make)
 
